@@ -1,0 +1,151 @@
+/**
+ * Speaks to the inode table directly: how much memory an inode takes, what an operation costs on one
+ * thread, and that memory does not grow when inodes come and go.
+ */
+import { Command, InvalidArgumentError } from 'commander';
+import { IDENTITY, InodeTable } from '../src/shared/memory/inode-table.ts';
+import { S_IFREG } from '../src/shared/sys/constants.ts';
+import { addressOf } from '../src/shared/sys/libc.ts';
+import { describeHost } from './host.ts';
+
+interface TableOptions {
+  readonly inodes: number;
+  readonly cycles: number;
+  readonly handleBytes: number;
+}
+
+/** The room that the 128 byte limit of the table speaks of. */
+const HANDLE_ROOM_BYTES = 32;
+const HANDLE_TYPE = 1;
+const OWNER = 1;
+/** A prime, so that steps of it visit every inode once, far from the one before. */
+const STRIDE = 999_983;
+const CYCLE_INODES = 1000;
+const FLAT_LIMIT_BYTES = 16 << 20;
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('a number from 1.');
+  return count;
+}
+
+function parseHandleBytes(text: string): number {
+  const sizeBytes = Number(text);
+  if (Number.isInteger(sizeBytes) && sizeBytes >= 8 && sizeBytes <= HANDLE_ROOM_BYTES) {
+    return sizeBytes;
+  }
+  throw new InvalidArgumentError(`a number from 8 to ${HANDLE_ROOM_BYTES}.`);
+}
+
+function parseOptions(): TableOptions {
+  return new Command('table')
+    .description('Measures the inode table by itself.')
+    .option('--inodes <n>', 'inodes to insert', parseCount, 10_000_000)
+    .option(
+      '--cycles <n>',
+      'lookups and forgets of inodes that come and go',
+      parseCount,
+      10_000_000,
+    )
+    .option('--handle-bytes <n>', 'bytes of each file handle', parseHandleBytes, HANDLE_ROOM_BYTES)
+    .parse()
+    .opts<TableOptions>();
+}
+
+function mib(sizeBytes: number): string {
+  return `${(sizeBytes / 2 ** 20).toFixed(0)} MiB`;
+}
+
+function expect(actual: number, expected: number, what: string): void {
+  if (actual !== expected) throw new Error(`${what}: ${actual}, expected ${expected}`);
+}
+
+function phase(name: string, operations: number, body: () => void): void {
+  const startMs = performance.now();
+  body();
+  const ns = ((performance.now() - startMs) * 1e6) / operations;
+  const { rss, heapUsed } = process.memoryUsage();
+  console.log(
+    `${name.padEnd(34)} ${operations.toString().padStart(9)} ops ${ns.toFixed(0).padStart(6)} ns/op` +
+      `   RSS ${mib(rss).padStart(9)}   JS heap ${mib(heapUsed).padStart(7)}`,
+  );
+}
+
+function run({ inodes, cycles, handleBytes }: TableOptions): void {
+  const geometry = { capacity: inodes + 1, handleRoomBytes: HANDLE_ROOM_BYTES };
+  const sizeBytes = InodeTable.byteLength(geometry);
+  console.log(
+    `${inodes} inodes, file handles of ${handleBytes} bytes: ${mib(sizeBytes)} of shared memory, ` +
+      `${(sizeBytes / inodes).toFixed(1)} bytes per inode\n`,
+  );
+  const memory = new SharedArrayBuffer(sizeBytes);
+  const table = new InodeTable(memory, geometry, OWNER, addressOf(new Uint8Array(memory, 0, 8)));
+  const identity = new Int32Array(IDENTITY.HANDLE + HANDLE_ROOM_BYTES / 4);
+  const slots = new Int32Array(inodes).fill(-1);
+
+  const identify = (file: number): void => {
+    identity[IDENTITY.INO_LO] = file;
+    identity[IDENTITY.HANDLE] = file;
+  };
+  const far = (step: number): number => (step * STRIDE) % inodes;
+
+  identity[IDENTITY.MOUNT] = 1;
+  identity[IDENTITY.TYPE] = S_IFREG;
+  identity[IDENTITY.HANDLE_BYTES] = handleBytes;
+  identity[IDENTITY.HANDLE_TYPE] = HANDLE_TYPE;
+  identify(inodes);
+  table.setRoot(identity);
+
+  phase('insert', inodes, () => {
+    for (let file = 0; file < inodes; file++) {
+      identify(file);
+      slots[file] = table.lookup(identity);
+      if (!table.inserted) throw new Error(`file ${file} was there before it was inserted`);
+    }
+  });
+  expect(table.count(), inodes + 1, 'live inodes after the inserts');
+  phase('lookup, far from the one before', inodes, () => {
+    for (let step = 0; step < inodes; step++) {
+      const file = far(step);
+      identify(file);
+      expect(table.lookup(identity), slots[file], `slot of file ${file}`);
+    }
+  });
+  phase('resolve a nodeid', inodes, () => {
+    for (let step = 0; step < inodes; step++) {
+      const slot = slots[far(step)];
+      expect(table.resolve(slot, 0), slot, 'resolved slot');
+    }
+  });
+  phase('forget of two lookups, the last', inodes, () => {
+    for (let step = 0; step < inodes; step++) {
+      if (!table.forget(slots[far(step)], 0, 2)) throw new Error('an inode outlived its forget');
+    }
+  });
+  expect(table.count(), 1, 'live inodes after the forgets');
+
+  const rssBefore = process.memoryUsage.rss();
+  phase(`lookup and forget, over ${CYCLE_INODES} files`, cycles, () => {
+    for (let cycle = 0; cycle < cycles; cycle++) {
+      identify(cycle % CYCLE_INODES);
+      const slot = table.lookup(identity);
+      if (!table.forget(slot, table.epoch(slot), 1))
+        throw new Error('an inode outlived its forget');
+    }
+  });
+  expect(table.count(), 1, 'live inodes after the cycles');
+  const growthBytes = process.memoryUsage.rss() - rssBefore;
+  if (growthBytes > FLAT_LIMIT_BYTES) throw new Error(`RSS grew by ${mib(growthBytes)} meanwhile`);
+}
+
+const host = describeHost();
+console.log(
+  `${host.date}  ${host.cpuCount} x ${host.cpu}, load ${host.load}  Linux ${host.kernel}  ` +
+    `Node ${host.node}  one thread`,
+);
+try {
+  run(parseOptions());
+} catch (error) {
+  console.error(`table: ${(error as Error).message}`);
+  process.exitCode = 1;
+}

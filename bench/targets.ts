@@ -1,0 +1,143 @@
+/** The file systems that are compared: how each is started, found ready, and ended for certain. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { MNT_DETACH } from '../src/shared/sys/constants.ts';
+import * as libc from '../src/shared/sys/libc.ts';
+import { onCpu } from './runner.ts';
+
+/** How a target is mounted; the plain directory has no command. */
+export interface TargetSpec {
+  readonly name: string;
+  /** A shell command that stays in the foreground, with the places {source} and {mountpoint}. */
+  readonly command?: string;
+}
+
+const CLI_PATH = fileURLToPath(new URL('../src/main/cli.js', import.meta.url));
+
+export const KNOWN_TARGETS: readonly TargetSpec[] = [
+  { name: 'plain' },
+  {
+    name: 'sluice',
+    command: `${quoted(process.execPath)} ${quoted(CLI_PATH)} mount {source} {mountpoint}`,
+  },
+  { name: 'bindfs', command: 'bindfs -f {source} {mountpoint}' },
+  // Without minfreespace=0 it refuses to create files where less than 4 GiB are free.
+  { name: 'mergerfs', command: 'mergerfs -f -o minfreespace=0 {source} {mountpoint}' },
+];
+
+const READY_TIMEOUT_MS = 15_000;
+const STOP_TIMEOUT_MS = 10_000;
+const POLL_MS = 20;
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** The FUSE connection of a mountpoint (the minor of its device), read without touching it. */
+function connectionOf(mountpoint: string): number | undefined {
+  for (const line of readFileSync('/proc/self/mountinfo', 'latin1').split('\n')) {
+    const [, , device, , place] = line.split(' ');
+    if (place === mountpoint) return Number(device.split(':')[1]);
+  }
+  return undefined;
+}
+
+/** Takes a mountpoint out of the tree without asking whoever serves it. */
+export function detach(mountpoint: string): void {
+  const path = new libc.CString(mountpoint);
+  libc.umount2(path.address, MNT_DETACH);
+}
+
+/** A mounted (or plain) directory under test. */
+export class Target {
+  readonly name: string;
+  readonly command: string | undefined;
+  /** The directory the client works in. */
+  readonly root: string;
+  #daemon: ChildProcess | undefined;
+  #connection: number | undefined;
+
+  private constructor(spec: TargetSpec, root: string) {
+    this.name = spec.name;
+    this.command = spec.command;
+    this.root = root;
+  }
+
+  /** Mounts `workDir/NAME.source`. Throws with the daemon's own words when it does not come up. */
+  static async start(spec: TargetSpec, workDir: string, cpu: number | undefined): Promise<Target> {
+    const source = sourceOf(workDir, spec);
+    if (spec.command === undefined) return new Target(spec, source);
+    const target = new Target(spec, join(workDir, `${spec.name}.mount`));
+    mkdirSync(target.root);
+    const logPath = join(workDir, `${spec.name}.log`);
+    const log = openSync(logPath, 'w');
+    const script = spec.command.replaceAll('{source}', '"$1"').replaceAll('{mountpoint}', '"$2"');
+    const command = ['sh', '-c', `exec ${script}`, 'sh', source, target.root];
+    const [file, ...args] = onCpu(cpu, command);
+    const daemon = spawn(file, args, { stdio: ['ignore', log, log] });
+    closeSync(log);
+    target.#daemon = daemon;
+    let failure: string | undefined;
+    daemon.once('error', (error) => {
+      failure = error.message;
+    });
+    const deadlineMs = Date.now() + READY_TIMEOUT_MS;
+    while (target.#connection === undefined) {
+      await sleep(POLL_MS);
+      if (daemon.exitCode !== null) failure = `exit code ${daemon.exitCode}`;
+      if (Date.now() > deadlineMs) failure = `not mounted within ${READY_TIMEOUT_MS / 1000} s`;
+      if (failure !== undefined) {
+        await target.stop();
+        const lines = readFileSync(logPath, 'utf8').split('\n').filter(Boolean);
+        const said = lines.slice(-3).join(' | ');
+        throw new Error(`${spec.name} did not start: ${failure}${said ? `: ${said}` : ''}`);
+      }
+      target.#connection = connectionOf(target.root);
+    }
+    return target;
+  }
+
+  /** Asks the daemon to end, and when it does not, cuts the mount off and kills it. */
+  async stop(): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon === undefined) return;
+    this.#daemon = undefined;
+    daemon.kill('SIGTERM');
+    if (!(await ended(daemon, STOP_TIMEOUT_MS))) this.#cutOff(daemon);
+    if (connectionOf(this.root) !== undefined) this.#cutOff(daemon);
+    await ended(daemon, STOP_TIMEOUT_MS);
+  }
+
+  /** For a mount that does not answer: whoever hangs in it comes back with an error. */
+  async abort(): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon === undefined) return;
+    this.#daemon = undefined;
+    this.#cutOff(daemon);
+    await ended(daemon, STOP_TIMEOUT_MS);
+  }
+
+  #cutOff(daemon: ChildProcess): void {
+    detach(this.root);
+    const control = `/sys/fs/fuse/connections/${this.#connection}/abort`;
+    if (this.#connection !== undefined && existsSync(control)) writeFileSync(control, '1');
+    daemon.kill('SIGKILL');
+  }
+}
+
+export function sourceOf(workDir: string, spec: TargetSpec): string {
+  return join(workDir, `${spec.name}.source`);
+}
+
+async function ended(daemon: ChildProcess, timeoutMs: number): Promise<boolean> {
+  const deadlineMs = Date.now() + timeoutMs;
+  while (daemon.exitCode === null && daemon.signalCode === null) {
+    if (daemon.pid === undefined) return true;
+    if (Date.now() > deadlineMs) return false;
+    await sleep(POLL_MS);
+  }
+  return true;
+}

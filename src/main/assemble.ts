@@ -1,0 +1,130 @@
+/**
+ * From options to the shape of a mount: configuration of the operations, sizes of the shared memory.
+ */
+import { openSync } from 'node:fs';
+import { OPCODES } from '../shared/abi/opcodes.ts';
+import { SluiceError } from '../shared/errors.ts';
+import { largeSlotBytes } from '../shared/memory/request-slots.ts';
+import {
+  allocateSharedMemory,
+  type MemoryGeometry,
+  type SharedMemory,
+} from '../shared/memory/shared-memory.ts';
+import { type MountOptions, TRACE_TO_STDERR } from '../shared/options.ts';
+import { EXTRA, type PassthroughConfig, validity } from '../shared/passthrough/config.ts';
+import type { SourceFacts } from '../shared/passthrough/probe.ts';
+import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
+import { SPARE_LANES } from './dispatch/policy.ts';
+
+/** Descriptors outside the budget: Node's own, the device, and what requests open for themselves. */
+const FD_RESERVE_BASE = 40;
+const FD_RESERVE_PER_LANE = 4;
+const MIN_FD_BUDGET = 16;
+/** Receive buffers: as many large WRITEs may be under way. */
+const LARGE_SLOTS = 32;
+/** XATTR_SIZE_MAX: the longest reply besides READ and READDIR. */
+const MIN_REPLY_BYTES = 65536;
+const STDERR = 2;
+
+/**
+ * Descriptors that inodes and handles may keep.
+ * @param fdLimit RLIMIT_NOFILE
+ * @throws SluiceError when the limit leaves too few
+ */
+export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
+  const reserve = FD_RESERVE_BASE + FD_RESERVE_PER_LANE * options.lanes;
+  const most = Math.min(fdLimit - reserve, 1 << 20);
+  if (most < MIN_FD_BUDGET) {
+    throw new SluiceError(
+      'ERR_SLUICE_LIMIT',
+      `RLIMIT_NOFILE of ${fdLimit} is too small for ${options.lanes} lanes; raise it to ${reserve + MIN_FD_BUDGET} or more, or take fewer lanes`,
+    );
+  }
+  if (options.fdBudget > most) {
+    throw new SluiceError(
+      'ERR_SLUICE_LIMIT',
+      `fd_budget ${options.fdBudget} does not fit into RLIMIT_NOFILE ${fdLimit}, which leaves ${most}; raise the limit or leave the option out`,
+    );
+  }
+  return options.fdBudget > 0 ? options.fdBudget : most;
+}
+
+/** Sizes of the shared memory. */
+export function geometryOf(
+  options: MountOptions,
+  fdBudget: number,
+  facts: SourceFacts,
+): MemoryGeometry {
+  return {
+    inodes: { capacity: options.maxInodes, handleRoomBytes: facts.handleRoomBytes },
+    slots: {
+      smallSlots: options.requestSlots,
+      largeSlots: LARGE_SLOTS,
+      largeSlotBytes: largeSlotBytes(options.maxWriteBytes),
+    },
+    handles: fdBudget,
+    fdBudget,
+    maxLanes: options.lanes + SPARE_LANES,
+    maxReplyBytes: Math.max(options.maxWriteBytes, MIN_REPLY_BYTES),
+    operations: OPCODES.length,
+    extraBytes: EXTRA.byteLength,
+  };
+}
+
+/** Reserves the memory. @throws SluiceError when the host does not give so much address space */
+export function reserveMemory(geometry: MemoryGeometry): SharedMemory {
+  try {
+    return allocateSharedMemory(geometry);
+  } catch (cause) {
+    throw new SluiceError(
+      'ERR_SLUICE_LIMIT',
+      `cannot reserve memory for ${geometry.inodes.capacity} inodes; lower max_inodes, or raise the limit of address space`,
+      { cause },
+    );
+  }
+}
+
+/** What the operations have to know. */
+export function passthroughConfigOf(
+  options: MountOptions,
+  facts: SourceFacts,
+  procSelfFd: number,
+): PassthroughConfig {
+  return {
+    cache: options.cache,
+    entryValid: validity(options.entryTimeoutMs),
+    attrValid: validity(options.attrTimeoutMs),
+    dirEntryValid: validity(options.dirEntryTimeoutMs),
+    dirAttrValid: validity(options.dirAttrTimeoutMs),
+    negativeValid: validity(options.negativeTimeoutMs),
+    noReaddir: options.noReaddir,
+    sealSize: options.sealSize,
+    useHostIno: options.useHostIno,
+    xattr: options.xattr,
+    allowDirectIo: options.allowDirectIo,
+    noAtime: (options.mountFlags & MS_NOATIME) !== 0,
+    syncDirectories: (options.mountFlags & (MS_SYNCHRONOUS | MS_DIRSYNC)) !== 0,
+    doImport: options.doImport,
+    inodeFileHandles: options.inodeFileHandles,
+    maxWriteBytes: options.maxWriteBytes,
+    lanes: options.lanes,
+    procSelfFd,
+    mountIdMask: facts.mountIdMask,
+  };
+}
+
+/** Opens where trace lines go. @returns a descriptor, -1 without trace */
+export function openTrace(options: MountOptions): number {
+  if (options.trace === false) return -1;
+  if (options.trace === TRACE_TO_STDERR) return STDERR;
+  try {
+    return openSync(options.trace, 'a', 0o640);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new SluiceError(
+      'ERR_SLUICE_OPTION',
+      `trace: ${options.trace} cannot be opened (${reason}); give a file in a writable directory`,
+      { cause },
+    );
+  }
+}

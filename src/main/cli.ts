@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+/** The executable. */
+import { readFileSync } from 'node:fs';
+import { EXIT, type ExitCode } from '../shared/errors.ts';
+
+const ENOUGH_TO_LOAD = 128;
+
+// A reader of stdout or stderr that goes away does not end a mount.
+process.stdout.on('error', () => undefined);
+process.stderr.on('error', () => undefined);
+
+/** Loads the command only now: Node opens many files for that at once, and may not be allowed to. */
+async function run(): Promise<ExitCode> {
+  const limit = openFilesLimit();
+  let program: typeof import('./commands/program.ts');
+  try {
+    program = await import('./commands/program.ts');
+  } catch (error) {
+    if (limit >= ENOUGH_TO_LOAD) throw error;
+    process.stderr.write(
+      `sluice: the limit of open files is ${limit}, too small to load the program; raise it with \`ulimit -n\` or LimitNOFILE=\n`,
+    );
+    return EXIT.system;
+  }
+  return program.runProgram(process.argv.slice(2));
+}
+
+/** Read as text: what asks the kernel is not loaded yet. */
+function openFilesLimit(): number {
+  const limits = readFileSync('/proc/self/limits', 'latin1');
+  return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+}
+
+/** Logs and messages are written synchronously: nothing is lost by ending at once. */
+async function end(code: ExitCode): Promise<never> {
+  // process.exit() would wait for a lane that hangs in a system call.
+  const libc = await import('../shared/sys/libc.ts').catch(() => undefined);
+  libc?.exitNow(code);
+  process.exit(code);
+}
+
+await end(await run());

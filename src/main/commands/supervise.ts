@@ -1,0 +1,131 @@
+/** The process around a daemon: its signals, its end, and what happens on a defect. */
+import type { ExitCode } from '../../shared/errors.ts';
+import { EXIT, SluiceError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import type { Daemon } from '../daemon.ts';
+import { discardMounts } from '../session/mount.ts';
+
+/** npm passes on the SIGINT that the terminal sends to the whole group: one Ctrl-C, two signals. */
+const SAME_INTERRUPT_MS = 500;
+/** How long a defect may take to unmount before the process ends all the same. */
+const LAST_UNMOUNT_MS = 5000;
+
+class Supervisor {
+  readonly #logger: Logger;
+  #daemon: Daemon | undefined;
+  #firstSignalMs: number | undefined;
+  #isAborted = false;
+  #isBroken = false;
+  #exitCode: ExitCode = EXIT.ok;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  async run(start: () => Promise<Daemon>, onReady: () => void): Promise<ExitCode> {
+    const daemon = await this.#started(start);
+    this.#daemon = daemon;
+    if (this.#firstSignalMs !== undefined) {
+      await daemon.stop();
+      throw interrupted();
+    }
+    onReady();
+    const reason = await daemon.unmounted;
+    this.#logger.info({ reason }, 'unmounted');
+    return this.#exitCode;
+  }
+
+  async #started(start: () => Promise<Daemon>): Promise<Daemon> {
+    try {
+      return await start();
+    } catch (cause) {
+      throw this.#firstSignalMs === undefined ? cause : interrupted(cause);
+    }
+  }
+
+  stopBySignal(signal: NodeJS.Signals): void {
+    const nowMs = performance.now();
+    if (this.#firstSignalMs === undefined) {
+      this.#firstSignalMs = nowMs;
+      this.#logger.info({ signal }, 'stopping; a second signal aborts');
+      this.#stop();
+      return;
+    }
+    const isEcho = signal === 'SIGINT' && nowMs - this.#firstSignalMs < SAME_INTERRUPT_MS;
+    if (!isEcho && !this.#isAborted) {
+      this.#abortBySignal(signal);
+    }
+  }
+
+  /** Before the daemon is there, `run` stops it as soon as it is. */
+  #stop(): void {
+    this.#daemon?.stop().catch((error: unknown) => {
+      this.#logger.error({ err: error }, 'the stop failed; aborting');
+      this.#exitCode = EXIT.system;
+      this.#daemon?.abort();
+    });
+  }
+
+  #abortBySignal(signal: NodeJS.Signals): void {
+    this.#isAborted = true;
+    this.#logger.warn({ signal }, 'second signal: aborting; requests in flight fail');
+    if (this.#daemon === undefined) {
+      discardMounts();
+      process.exit(EXIT.interrupted);
+    }
+    this.#daemon.abort();
+  }
+
+  logStatus(): void {
+    this.#logger.info({ ...this.#daemon?.status() }, 'status');
+  }
+
+  /** The state of the process is unknown: unmount, so that nobody hangs on the mount, and end. */
+  breakDown(error: unknown): void {
+    this.#logger.fatal({ err: error }, 'internal error; unmounting');
+    if (this.#isBroken) {
+      return;
+    }
+    this.#isBroken = true;
+    this.#exitCode = EXIT.bug;
+    const end = (): never => {
+      discardMounts();
+      process.exit(EXIT.bug);
+    };
+    if (this.#daemon === undefined) {
+      end();
+    }
+    setTimeout(end, LAST_UNMOUNT_MS);
+    this.#daemon?.unmounted.then(end, end);
+    this.#daemon?.abort();
+  }
+}
+
+function interrupted(cause?: unknown): SluiceError {
+  const message = 'interrupted before the mount was usable; nothing is mounted';
+  return new SluiceError('ERR_SLUICE_INTERRUPTED', message, { cause });
+}
+
+/**
+ * Runs a daemon to its end.
+ *
+ * SIGINT and SIGTERM stop it, a second one aborts it, SIGUSR2 logs its status, SIGHUP does nothing.
+ * A rejection nobody handles arrives as an uncaught exception too.
+ *
+ * @param onReady called once when the mount is usable
+ * @returns the exit status of the process
+ * @throws what `start` throws; ERR_SLUICE_INTERRUPTED after a signal before the mount was usable
+ */
+export async function superviseDaemon(
+  logger: Logger,
+  start: () => Promise<Daemon>,
+  onReady: () => void,
+): Promise<ExitCode> {
+  const supervisor = new Supervisor(logger);
+  process.on('SIGINT', (signal) => supervisor.stopBySignal(signal));
+  process.on('SIGTERM', (signal) => supervisor.stopBySignal(signal));
+  process.on('SIGUSR2', () => supervisor.logStatus());
+  process.on('SIGHUP', () => undefined);
+  process.on('uncaughtException', (error) => supervisor.breakDown(error));
+  return supervisor.run(start, onReady);
+}

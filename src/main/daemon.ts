@@ -1,0 +1,452 @@
+/**
+ * The composition root: what a mount is made of, in which order it starts, and how it stops.
+ */
+import { ERRNO, errnoName } from '../shared/abi/errno.ts';
+import { checkAbi } from '../shared/abi/self-check.ts';
+import { IN_HEADER } from '../shared/abi/structs.ts';
+import { SluiceError } from '../shared/errors.ts';
+import { type Logger, logOnce, mountIdOf, type OnceLogger } from '../shared/log.ts';
+import type { MountOptions } from '../shared/options.ts';
+import { NEGOTIATED } from '../shared/passthrough/config.ts';
+import { reply } from '../shared/passthrough/operations.ts';
+import { CapabilitySwitch } from '../shared/sys/capabilities.ts';
+import { CAP_FSETID, EFD_CLOEXEC, EFD_NONBLOCK } from '../shared/sys/constants.ts';
+import {
+  addressOf,
+  close,
+  eventfd,
+  type FdWatcher,
+  read,
+  watchReadable,
+} from '../shared/sys/libc.ts';
+import { Dispatcher } from './dispatch/dispatcher.ts';
+import { Lanes } from './dispatch/lanes.ts';
+import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/policy.ts';
+import { PassthroughFs } from './passthrough-fs.ts';
+import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
+import { type Negotiated, negotiate, putInitOut, putMajorVersion } from './session/init.ts';
+import {
+  abortConnection,
+  forgetMount,
+  givenDescriptor,
+  type MountedDevice,
+  mountFuse,
+} from './session/mount.ts';
+import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session/preflight.ts';
+import { hasEnded, unmount } from './session/unmount.ts';
+import { type DaemonStatus, statusOf } from './status.ts';
+
+export type { DaemonStatus } from './status.ts';
+
+/** Why a mount ended: asked to, unmounted by somebody else, or its connection was cut. */
+export type UnmountReason = 'stopped' | 'external' | 'aborted';
+
+/** A running mount. */
+export interface Daemon {
+  /** uuid v7 of this mount instance. */
+  readonly id: string;
+  readonly mountpoint: string;
+  /** Resolves when the mount is gone and everything is closed. */
+  readonly unmounted: Promise<UnmountReason>;
+  /** Unmounts: waits for a busy mount up to the deadline, then takes it out of the tree. */
+  stop(): Promise<void>;
+  /** Cuts the connection: requests in flight fail, users of the mount get ENOTCONN. */
+  abort(): void;
+  status(): DaemonStatus;
+  /** Descriptors that must survive a live upgrade. */
+  keepFds(): number[];
+  /** The host's path of an inode, for diagnosis; undefined if it cannot be told. */
+  pathOf(nodeid: number): Buffer | undefined;
+}
+
+/** For tests of failures. */
+export interface DaemonHooks {
+  /** A lane file that fails on purpose. */
+  readonly laneFile?: URL;
+  onLanes?(lanes: Lanes): void;
+}
+
+const INIT_TIMEOUT_MS = 20_000;
+const LANE_STOP_MS = 3000;
+const MIN_DRAIN_MS = 1000;
+const DRAIN_POLL_MS = 5;
+
+/**
+ * Mounts and serves.
+ * @returns when FUSE_INIT is answered and the mount is usable
+ * @throws SluiceError, with nothing left behind
+ */
+export async function startDaemon(
+  options: MountOptions,
+  logger: Logger,
+  hooks: DaemonHooks = {},
+): Promise<Daemon> {
+  const mount = new Mount(options, logger, hooks);
+  try {
+    await mount.start();
+  } catch (error) {
+    await mount.undoStart();
+    throw error;
+  }
+  return mount;
+}
+
+class Mount implements Daemon {
+  readonly id: string;
+  readonly unmounted: Promise<UnmountReason>;
+  readonly #options: MountOptions;
+  readonly #logger: Logger;
+  readonly #once: OnceLogger;
+  readonly #hooks: DaemonHooks;
+  readonly #wakeValue = new BigUint64Array(new SharedArrayBuffer(8));
+  /** What was opened so far, closed in reverse order. */
+  readonly #closers: (() => void)[] = [];
+  #mountpoint: string;
+  #source = '';
+  /** Undefined only until the surroundings are checked. */
+  #fs!: PassthroughFs;
+  #lanes!: Lanes;
+  #dispatcher!: Dispatcher;
+  #device: MountedDevice | undefined;
+  #reader: DeviceReader | undefined;
+  #isInitialised = false;
+  #onInitialised: (() => void) | undefined;
+  #onInitFailed: ((error: SluiceError) => void) | undefined;
+  #onUnmounted!: (reason: UnmountReason) => void;
+  #stopping: Promise<void> | undefined;
+  #reason: UnmountReason = 'external';
+  #finishing: Promise<void> | undefined;
+
+  constructor(options: MountOptions, logger: Logger, hooks: DaemonHooks) {
+    this.id = mountIdOf(logger);
+    this.#mountpoint = options.mountpoint;
+    this.#options = options;
+    this.#logger = logger;
+    this.#once = logOnce(logger);
+    this.#hooks = hooks;
+    this.unmounted = new Promise((resolve) => {
+      this.#onUnmounted = resolve;
+    });
+  }
+
+  get mountpoint(): string {
+    return this.#mountpoint;
+  }
+
+  async start(): Promise<void> {
+    checkAbi();
+    const fdLimit = this.#checkSurroundings();
+    this.#fs = this.#makeFs(fdLimit);
+    this.#fs.importRoot();
+    const wakeFd = this.#openWakeFd();
+    const request = { ...this.#options, mountpoint: this.#mountpoint };
+    this.#device = mountFuse(request, this.#logger);
+    await this.#startLanes(this.#device.fuseFd, wakeFd);
+    await this.#serve(this.#device.fuseFd, wakeFd);
+  }
+
+  /** After a failed start: takes back what was begun. */
+  async undoStart(): Promise<void> {
+    this.#reason = 'aborted';
+    if (this.#device !== undefined) await this.#unmount(this.#device, 0);
+    await this.#finish();
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  abort(): void {
+    const device = this.#device;
+    if (device === undefined || this.#finishing !== undefined) return;
+    this.#reason = 'aborted';
+    // Once the mount is gone its number may belong to somebody else's.
+    if (device.connection !== undefined && !hasEnded(device.fuseFd)) {
+      abortConnection(device.connection, this.#logger);
+    }
+    this.#unmount(device, 0)
+      .catch((error: unknown) =>
+        this.#logger.warn({ err: error }, 'unmounting after an abort failed'),
+      )
+      .finally(() => this.#finish());
+  }
+
+  status(): DaemonStatus {
+    return statusOf(this.#fs.ctx.tables, this.#lanes.count(), this.#dispatcher.parked());
+  }
+
+  keepFds(): number[] {
+    const fuseFd = this.#device === undefined ? [] : [this.#device.fuseFd];
+    return [...this.#fs.keepFds(), ...fuseFd];
+  }
+
+  pathOf(nodeid: number): Buffer | undefined {
+    return this.#fs.readlinkatProcFile(nodeid);
+  }
+
+  // ---- start ----
+
+  /** @returns how many descriptors the process may have */
+  #checkSurroundings(): number {
+    const source = checkSource(this.#options.source);
+    this.#source = source.path;
+    if (givenDescriptor(this.#options.mountpoint) === undefined) {
+      const mountpoint = checkMountpoint(this.#options.mountpoint, source.pathBytes);
+      this.#mountpoint = mountpoint.path;
+      if (mountpoint.warning !== undefined) this.#logger.warn(mountpoint.warning);
+      checkFuse();
+    }
+    return checkFdLimit();
+  }
+
+  #makeFs(fdLimit: number): PassthroughFs {
+    return new PassthroughFs({
+      options: this.#options,
+      source: this.#source,
+      fdLimit,
+      mayBlock: false,
+      report: (level, key, message) => this.#once.log(level, key, {}, message),
+      closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
+    });
+  }
+
+  #openWakeFd(): number {
+    const wakeFd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (wakeFd < 0) {
+      throw new SluiceError('ERR_SLUICE_SYSTEM', `cannot make an eventfd: ${errnoName(wakeFd)}`);
+    }
+    this.#closers.push(() => close(wakeFd));
+    return wakeFd;
+  }
+
+  async #startLanes(fuseFd: number, wakeFd: number): Promise<void> {
+    const { ctx, memory, traceFd } = this.#fs;
+    this.#lanes = new Lanes(
+      {
+        lanes: this.#options.lanes,
+        spareLanes: SPARE_LANES,
+        memory,
+        task: { config: ctx.config, fuseFd, wakeFd, traceFd },
+        logger: this.#logger,
+        laneFile: this.#hooks.laneFile,
+      },
+      ctx,
+      {
+        onHandOver: (slot, mount) => this.#dispatcher.handOver(slot, mount),
+        onReport: (level, key, text) => this.#once.log(level, key, {}, text),
+        onRestart: () => this.#pump(),
+      },
+    );
+    try {
+      await this.#lanes.start();
+    } catch (cause) {
+      throw new SluiceError('ERR_SLUICE_SYSTEM', `the lanes cannot be started: ${String(cause)}`, {
+        cause,
+      });
+    }
+    this.#hooks.onLanes?.(this.#lanes);
+  }
+
+  /** Reads requests from now on; resolves when FUSE_INIT is answered. */
+  async #serve(fuseFd: number, wakeFd: number): Promise<void> {
+    const dispatcher = new Dispatcher(this.#fs.ctx, fuseFd, this.#lanes, {
+      onInit: () => this.#answerInit(fuseFd),
+      // The kernel has nothing under way any more; the source is imported again for another INIT.
+      onDestroy: () => this.#fs.destroy(),
+    });
+    this.#dispatcher = dispatcher;
+    const { slots } = this.#fs.ctx.tables;
+    const sink = {
+      receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
+      receiveBytes: slots.largeMessageBytes(),
+      handle: () => dispatcher.handle(),
+      isFull: () => dispatcher.isFull(),
+    };
+    this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
+    this.#watchWakes(wakeFd);
+    this.#watchStarvation();
+    // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
+    const initialised = new Promise<void>((resolve, reject) => {
+      this.#onInitialised = resolve;
+      this.#onInitFailed = reject;
+      const late = new SluiceError(
+        'ERR_SLUICE_KERNEL',
+        `the kernel sent no FUSE_INIT for ${this.#mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; is the descriptor in use already?`,
+      );
+      setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
+    });
+    this.#reader.resume();
+    await initialised;
+  }
+
+  #watchWakes(wakeFd: number): void {
+    const address = addressOf(this.#wakeValue);
+    const watcher: FdWatcher = watchReadable(wakeFd, () => {
+      read(wakeFd, address, 8);
+      this.#pump();
+    });
+    this.#closers.push(() => watcher.stop());
+  }
+
+  /** Slots came free. A lane may die, and be started again, before anything is dispatched. */
+  #pump(): void {
+    if (this.#reader === undefined) return;
+    this.#dispatcher.pump();
+    if (this.#reader.isPaused && !this.#dispatcher.isFull()) this.#reader.resume();
+  }
+
+  #watchStarvation(): void {
+    const timer = setInterval(() => {
+      if (this.#dispatcher.isStarving()) this.#lanes.addSpare();
+    }, STARVATION_CHECK_MS);
+    this.#closers.push(() => clearInterval(timer));
+  }
+
+  // ---- FUSE_INIT ----
+
+  #answerInit(fuseFd: number): void {
+    const { ctx } = this.#fs;
+    const agreed = negotiate(ctx.u32, ctx.body >> 2, ctx.lengthBytes - IN_HEADER.SIZE, {
+      ...this.#options,
+      canKillPrivileges: new CapabilitySwitch(CAP_FSETID).held || process.geteuid?.() !== 0,
+    });
+    if (agreed === 0) {
+      reply(ctx, fuseFd, putMajorVersion(ctx.u8, ctx.out));
+      return;
+    }
+    if (typeof agreed === 'number') {
+      reply(ctx, fuseFd, agreed);
+      this.#onInitFailed?.(
+        new SluiceError(
+          'ERR_SLUICE_KERNEL',
+          'this kernel speaks a FUSE protocol older than 7.31; Linux 5.4 or newer is needed',
+        ),
+      );
+      return;
+    }
+    if (this.#isInitialised) {
+      // Lanes use the tables that would be emptied.
+      if (this.#dispatcher.inFlight() > 0) {
+        reply(ctx, fuseFd, -ERRNO.EBUSY);
+        return;
+      }
+      this.#logger.warn('a second FUSE_INIT: starting over');
+    }
+    this.#fs.init(negotiatedBits(agreed));
+    reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
+    this.#isInitialised = true;
+    this.#logNegotiated(agreed);
+    this.#onInitialised?.();
+  }
+
+  #logNegotiated(agreed: Negotiated): void {
+    this.#logger.info(
+      {
+        protocol: `7.${agreed.minor}`,
+        features: [...agreed.features].join(' '),
+        maxWriteBytes: agreed.maxWriteBytes,
+        maxBackground: agreed.maxBackground,
+        how: this.#device?.how,
+        source: this.#source,
+        mountpoint: this.#mountpoint,
+        fdBudget: this.#fs.ctx.tables.fds.budget,
+      },
+      'negotiated',
+    );
+  }
+
+  // ---- stop ----
+
+  async #stop(): Promise<void> {
+    const device = this.#device;
+    if (device === undefined || this.#finishing !== undefined) return;
+    if (this.#reason === 'external') this.#reason = 'stopped';
+    const untilMs = performance.now() + this.#options.stopTimeoutMs;
+    await this.#unmount(device, this.#options.stopTimeoutMs);
+    await this.#drain(Math.max(MIN_DRAIN_MS, untilMs - performance.now()));
+    await this.#finish();
+  }
+
+  async #unmount(device: MountedDevice, timeoutMs: number): Promise<void> {
+    await unmount(device, { timeoutMs, log: this.#logger });
+  }
+
+  /** Waits until every request that was read is answered. */
+  async #drain(timeoutMs: number): Promise<void> {
+    const untilMs = performance.now() + timeoutMs;
+    while (this.#dispatcher.inFlight() > 0 && performance.now() < untilMs) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+    const left = this.#dispatcher.inFlight();
+    if (left > 0) this.#logger.warn({ requests: left }, 'requests were still under way at the end');
+  }
+
+  /** The kernel ended the connection. */
+  #onEnd(end: ConnectionEnd): void {
+    if (end === 'aborted') {
+      this.#reason = 'aborted';
+      this.#logger.warn('the connection was aborted');
+    } else if (end !== 'unmounted') {
+      this.#logger.error({ errno: errnoName(end) }, 'reading from /dev/fuse failed');
+    }
+    if (!this.#isInitialised) {
+      this.#onInitFailed?.(
+        new SluiceError(
+          'ERR_SLUICE_MOUNT',
+          `the mount on ${this.#mountpoint} ended before it was usable`,
+        ),
+      );
+      return;
+    }
+    // While somebody stops us that goes on to its end by itself.
+    if (this.#stopping === undefined && this.#reason !== 'stopped') void this.#endExternally();
+  }
+
+  async #endExternally(): Promise<void> {
+    const device = this.#device;
+    // After an abort the dead mount is still in the tree.
+    if (device !== undefined && this.#reason === 'aborted') {
+      await this.#unmount(device, 0).catch((error: unknown) =>
+        this.#logger.warn({ err: error }, 'the dead mount could not be taken out of the tree'),
+      );
+    }
+    await this.#drain(this.#options.stopTimeoutMs);
+    await this.#finish();
+  }
+
+  #finish(): Promise<void> {
+    this.#finishing ??= this.#finishOnce();
+    return this.#finishing;
+  }
+
+  async #finishOnce(): Promise<void> {
+    this.#reader?.close();
+    const allEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
+    if (this.#device !== undefined) {
+      close(this.#device.fuseFd);
+      forgetMount(this.#device);
+    }
+    for (const closer of this.#closers.reverse()) closer();
+    // With a lane still in a call the tables are in use, and closing files of a server that hangs would
+    // hang us: the process's end closes them.
+    if (allEnded) this.#fs?.close();
+    this.#once.summarise();
+    this.#onUnmounted(this.#reason);
+  }
+}
+
+/** The features that operations ask for, as bits. */
+function negotiatedBits(agreed: Negotiated): number {
+  const { features } = agreed;
+  return (
+    (features.has('WRITEBACK_CACHE') ? NEGOTIATED.WRITEBACK : 0) |
+    (features.has('NO_OPEN_SUPPORT') ? NEGOTIATED.NO_OPEN : 0) |
+    (features.has('NO_OPENDIR_SUPPORT') ? NEGOTIATED.NO_OPENDIR : 0) |
+    (features.has('HANDLE_KILLPRIV_V2') ? NEGOTIATED.KILLPRIV_V2 : 0) |
+    (features.has('SETXATTR_EXT') ? NEGOTIATED.SETXATTR_EXT : 0) |
+    (features.has('SUBMOUNTS') ? NEGOTIATED.SUBMOUNTS : 0) |
+    (features.has('NO_EXPORT_SUPPORT') ? NEGOTIATED.NO_EXPORT : 0) |
+    (features.has('DONT_MASK') ? NEGOTIATED.DONT_MASK : 0)
+  );
+}

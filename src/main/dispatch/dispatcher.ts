@@ -1,0 +1,337 @@
+/**
+ * Takes each request main has read to where it is answered: here, or in a lane. Holds back what a
+ * backing mount has no room for, so that FORGET, INTERRUPT and the other mounts go on.
+ */
+import { readFileSync } from 'node:fs';
+import { ERRNO } from '../../shared/abi/errno.ts';
+import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
+import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
+import { MOUNT_CAPACITY } from '../../shared/memory/mount-table.ts';
+import { SMALL_MESSAGE_BYTES } from '../../shared/memory/request-slots.ts';
+import { STAT } from '../../shared/memory/stats-block.ts';
+import { NEGOTIATED } from '../../shared/passthrough/config.ts';
+import type { Context } from '../../shared/passthrough/context.ts';
+import {
+  batchForget,
+  forget,
+  isDeferred,
+  replyOrUndo,
+  reportException,
+  runOperation,
+} from '../../shared/passthrough/operations.ts';
+import { traceClockUs } from '../../shared/passthrough/trace.ts';
+import type { Lanes } from './lanes.ts';
+import { type ParkedRequest, ParkingLot } from './parking.ts';
+import { mayTryInPlace, STARVATION_LOOKS, slotQuota } from './policy.ts';
+
+/** What the dispatcher needs of the session around it. */
+export interface SessionControl {
+  /** FUSE_INIT is loaded: answers it. */
+  onInit(): void;
+  /** FUSE_DESTROY was answered. */
+  onDestroy(): void;
+}
+
+/** SIGKILL's bit in the pending masks of /proc/<pid>/status. */
+const SIGKILL_BIT = 1n << 8n;
+
+export class Dispatcher {
+  readonly #ctx: Context;
+  readonly #fuseFd: number;
+  readonly #lanes: Lanes;
+  readonly #session: SessionControl;
+  readonly #parking = new ParkingLot();
+  readonly #quota: number;
+  /** By mount: items taken when last looked at, and looks since at which it waited in vain. */
+  readonly #lastTaken: number[] = [];
+  readonly #waitingLooks: number[] = [];
+  /** Descriptors to close for which a mount's ring had no room. */
+  #unclosed: { fd: number; mount: number }[] = [];
+  /** The large slot main receives into. */
+  #receiveSlot: number;
+
+  constructor(ctx: Context, fuseFd: number, lanes: Lanes, session: SessionControl) {
+    this.#ctx = ctx;
+    this.#fuseFd = fuseFd;
+    this.#lanes = lanes;
+    this.#session = session;
+    this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
+    this.#receiveSlot = ctx.tables.slots.takeLarge();
+  }
+
+  /** Offset in the request memory where the next request is read to. */
+  receiveAt(): number {
+    return this.#ctx.tables.slots.messageAt(this.#receiveSlot);
+  }
+
+  /** Whether main keeps so much that it has to stop reading. */
+  isFull(): boolean {
+    return this.#parking.isFull();
+  }
+
+  parked(): number {
+    return this.#parking.count();
+  }
+
+  /** Requests that lanes have or are about to get. */
+  inFlight(): number {
+    return this.#ctx.tables.slots.inUse() - 1 + this.#parking.count();
+  }
+
+  /** Takes the request that was read to receiveAt(). A throw is a defect: EIO, and life goes on. */
+  handle(): void {
+    const ctx = this.#ctx;
+    ctx.load(this.receiveAt());
+    try {
+      this.#dispatch();
+    } catch (error) {
+      reportException(ctx, 'dispatch', error);
+      if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
+    }
+  }
+
+  #dispatch(): void {
+    const ctx = this.#ctx;
+    if (ctx.tracer !== undefined) {
+      ctx.receivedUs = traceClockUs();
+      ctx.tracer.request(ctx);
+    }
+    const row = ROW_BY_OPCODE[ctx.opcode];
+    if (row?.class === 'control') this.#control();
+    else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
+    else if (row === undefined || row.class === 'absent')
+      replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
+    else if (!mayTryInPlace(ctx) || !this.#tryInPlace()) this.#toLane();
+  }
+
+  /** Requests main keeps get their slots, as far as there are any; see RequestSlots.takeWake(). */
+  pump(): void {
+    // First the question, then the look: a slot freed in between wakes us again.
+    if (this.#parking.count() > 0) this.#ctx.tables.slots.askForWake();
+    for (const mount of this.#parking.mounts()) {
+      for (
+        let next = this.#parking.first(mount);
+        next !== undefined;
+        next = this.#parking.first(mount)
+      ) {
+        if (!this.#place(mount, next)) break;
+        this.#parking.take(mount);
+      }
+    }
+    this.#retryCloses();
+  }
+
+  /** A lane gives a request back: it belongs to the bulkhead of another mount. */
+  handOver(slot: number, mount: number): void {
+    const { slots, mounts } = this.#ctx.tables;
+    // A lane that died may have been spoken for already.
+    if (!slots.requeue(slot)) return;
+    // Else lookups of a mount point would fill all slots when the mount hangs.
+    if (mounts.slotsInUse(mount) >= this.#quota) {
+      this.#parkHanded(slot, mount);
+      return;
+    }
+    mounts.dropSlot(slots.group(slot));
+    mounts.addSlot(mount);
+    slots.setGroup(slot, mount);
+    this.#push(slot, mount);
+  }
+
+  #parkHanded(slot: number, mount: number): void {
+    const ctx = this.#ctx;
+    const { slots, mounts, journal } = ctx.tables;
+    ctx.load(slots.messageAt(slot));
+    ctx.receivedUs = slots.received(slot);
+    this.#park(mount);
+    slots.free(slot, mounts, journal);
+    this.pump();
+  }
+
+  /** Keeps the loaded request until its mount has room. */
+  #park(mount: number): void {
+    const ctx = this.#ctx;
+    const message = Buffer.from(ctx.u8.slice(ctx.message, ctx.message + ctx.lengthBytes));
+    this.#parking.add(mount, { message, receivedUs: ctx.receivedUs });
+    ctx.tables.stats.add(STAT.PARKED, 1);
+  }
+
+  /** Has a lane close a descriptor that may be the last of an unlinked file. */
+  closeInLane(fd: number, mount: number): void {
+    const { rings } = this.#ctx.tables;
+    // The other half of the ring is kept for slots.
+    if (rings.depth(mount) >= rings.capacity >> 1) this.#unclosed.push({ fd, mount });
+    else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
+  }
+
+  /**
+   * Whether some mount waits for a lane while all lanes are held up by others: no lane works for it and
+   * nothing of its ring was taken for several looks. Called at intervals.
+   */
+  isStarving(): boolean {
+    this.#retryCloses();
+    const { rings, mounts } = this.#ctx.tables;
+    let isStarving = false;
+    for (let mount = 0; mount < mounts.limit(); mount++) {
+      const taken = rings.taken(mount);
+      const isWaiting = rings.depth(mount) > 0 && mounts.activeLanes(mount) === 0;
+      const looks =
+        isWaiting && this.#lastTaken[mount] === taken ? (this.#waitingLooks[mount] ?? 0) + 1 : 0;
+      this.#lastTaken[mount] = taken;
+      this.#waitingLooks[mount] = looks;
+      if (looks >= STARVATION_LOOKS && !this.#lanes.wakeOne()) isStarving = true;
+    }
+    return isStarving;
+  }
+
+  #control(): void {
+    const ctx = this.#ctx;
+    switch (ctx.opcode) {
+      case OP.FORGET:
+        forget(ctx);
+        break;
+      case OP.BATCH_FORGET:
+        batchForget(ctx);
+        break;
+      case OP.INTERRUPT:
+        this.#interrupt();
+        break;
+      case OP.INIT:
+        this.#session.onInit();
+        break;
+      case OP.DESTROY:
+        replyOrUndo(ctx, this.#fuseFd, 0);
+        this.#session.onDestroy();
+        break;
+      default:
+        // NOTIFY_REPLY answers a question we never ask; it has no reply.
+        break;
+    }
+  }
+
+  #tryInPlace(): boolean {
+    const ctx = this.#ctx;
+    const result = runOperation(ctx);
+    ctx.finish();
+    if (isDeferred(result)) {
+      ctx.tables.stats.add(STAT.DEFERRED, 1);
+      return false;
+    }
+    replyOrUndo(ctx, this.#fuseFd, result);
+    return true;
+  }
+
+  /** The backing mount of the request's inode: its bulkhead. */
+  #mountOf(): number {
+    const { inodes } = this.#ctx.tables;
+    const slot = this.#ctx.nodeLo;
+    const mount = slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
+    return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
+  }
+
+  #toLane(): void {
+    const mount = this.#mountOf();
+    if (!this.#parking.has(mount) && this.#placeReceived(mount)) return;
+    this.#park(mount);
+    // A slot may have been freed before the lanes could know that we wait.
+    this.pump();
+  }
+
+  /** Gives the request just read a slot: its own buffer if it is large. @returns whether there was one */
+  #placeReceived(mount: number): boolean {
+    const ctx = this.#ctx;
+    const { slots, mounts } = ctx.tables;
+    if (mounts.slotsInUse(mount) >= this.#quota) return false;
+    if (ctx.lengthBytes > SMALL_MESSAGE_BYTES) {
+      const fresh = slots.takeLarge();
+      if (fresh < 0) return false;
+      const slot = this.#receiveSlot;
+      this.#receiveSlot = fresh;
+      this.#queue(slot, mount, ctx.receivedUs);
+      return true;
+    }
+    const slot = slots.takeSmall();
+    if (slot < 0) return false;
+    ctx.u8.copyWithin(slots.messageAt(slot), ctx.message, ctx.message + ctx.lengthBytes);
+    this.#queue(slot, mount, ctx.receivedUs);
+    return true;
+  }
+
+  /** Gives a parked request a slot. */
+  #place(mount: number, request: ParkedRequest): boolean {
+    const ctx = this.#ctx;
+    const { slots, mounts } = ctx.tables;
+    if (mounts.slotsInUse(mount) >= this.#quota) return false;
+    const isLarge = request.message.length > SMALL_MESSAGE_BYTES;
+    const slot = isLarge ? slots.takeLarge() : slots.takeSmall();
+    if (slot < 0) return false;
+    ctx.u8.set(request.message, slots.messageAt(slot));
+    ctx.load(slots.messageAt(slot));
+    this.#queue(slot, mount, request.receivedUs);
+    return true;
+  }
+
+  #queue(slot: number, mount: number, receivedUs: number): void {
+    const ctx = this.#ctx;
+    const { slots, mounts } = ctx.tables;
+    mounts.addSlot(mount);
+    slots.setReceived(slot, receivedUs);
+    slots.describe(slot, mount, ctx.uniqueLo(), ctx.uniqueHi());
+    this.#push(slot, mount);
+  }
+
+  #push(slot: number, mount: number): void {
+    const { rings } = this.#ctx.tables;
+    // Half a ring has room for every slot there is.
+    rings.push(mount, slot);
+    this.#lanes.wakeOne();
+  }
+
+  #retryCloses(): void {
+    const waiting = this.#unclosed;
+    if (waiting.length === 0) return;
+    this.#unclosed = [];
+    for (const { fd, mount } of waiting) this.closeInLane(fd, mount);
+  }
+
+  /**
+   * INTERRUPT: a request no lane has begun is answered EINTR, if its caller is being killed. For any
+   * other signal it goes on: on the file system behind us such a call is not interrupted either.
+   */
+  #interrupt(): void {
+    const ctx = this.#ctx;
+    const { slots, stats } = ctx.tables;
+    stats.add(STAT.INTERRUPTS, 1);
+    const lo = ctx.argLo(INTERRUPT_IN.unique);
+    const hi = ctx.argHi(INTERRUPT_IN.unique);
+    const slot = slots.findQueued(lo, hi);
+    if (slot >= 0) {
+      const pid = ctx.u32[(slots.messageAt(slot) + IN_HEADER.pid) >> 2];
+      if (!isBeingKilled(pid) || !slots.cancel(slot)) return;
+      // The lane that pops the slot frees it; until then its message is ours to answer.
+      ctx.load(slots.messageAt(slot));
+      replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
+      return;
+    }
+    const parked = this.#parking.findByUnique(lo, hi);
+    if (parked === undefined) return;
+    if (!isBeingKilled(parked.request.message.readUInt32LE(IN_HEADER.pid))) return;
+    this.#parking.takeByUnique(lo, hi);
+    ctx.u8.set(parked.request.message.subarray(0, IN_HEADER.SIZE), this.receiveAt());
+    ctx.load(this.receiveAt());
+    replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
+  }
+}
+
+/** Whether SIGKILL is pending for a thread: also the kernel's form of every deadly signal. */
+function isBeingKilled(pid: number): boolean {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    for (const [, mask] of status.matchAll(/^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)$/gm)) {
+      if ((BigInt(`0x${mask}`) & SIGKILL_BIT) !== 0n) return true;
+    }
+    return false;
+  } catch {
+    // Not in our pid namespace: go on with the request.
+    return false;
+  }
+}

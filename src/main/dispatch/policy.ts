@@ -1,0 +1,39 @@
+/**
+ * Where a request runs: the one place that decides it.
+ *
+ * Here, on main, only what cannot block, which the operations make sure of by asking the kernel
+ * (RESOLVE_CACHED, RWF_NOWAIT, statx on a held descriptor) and answer DEFER where it cannot say so.
+ */
+import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
+import { READ_IN } from '../../shared/abi/structs.ts';
+import type { Context } from '../../shared/passthrough/context.ts';
+
+/** Copying more than this out of the page cache would keep other requests waiting. */
+const IN_PLACE_READ_BYTES = 128 * 1024;
+
+/** Whether main should try the loaded request itself before a lane gets it. */
+export function mayTryInPlace(ctx: Context): boolean {
+  if (ROW_BY_OPCODE[ctx.opcode]?.class !== 'cached') return false;
+  return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_READ_BYTES;
+}
+
+/** Slots one backing mount may fill; what comes on top waits in main's memory. */
+export function slotQuota(smallSlots: number): number {
+  return Math.max(4, Math.floor(smallSlots / 2));
+}
+
+/** Bytes of waiting requests main keeps before it stops reading and leaves the rest to the kernel. */
+export const PARKED_BYTES_LIMIT = 256 * 1024 * 1024;
+/** As many requests wait in main's memory at the most. */
+export const PARKED_REQUESTS_LIMIT = 65536;
+
+/** Requests read per turn of the event loop, so that timers and signals have their turn too. */
+export const RECEIVE_BATCH = 64;
+
+/** How often main looks whether a backing mount waits for a lane that all others occupy. */
+export const STARVATION_CHECK_MS = 100;
+/** After so many looks in vain it gets a lane on top. */
+export const STARVATION_LOOKS = 3;
+
+/** Lanes that may be started on top of the regular ones when those hang. */
+export const SPARE_LANES = 16;

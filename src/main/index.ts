@@ -1,0 +1,71 @@
+/**
+ * sluice as a library: what the command does, in a program.
+ *
+ * ```ts
+ * import { mount } from 'sluicefs';
+ * const mounted = await mount({ source: '/srv/data', mountpoint: '/mnt/data' });
+ * await mounted.unmount();
+ * ```
+ *
+ * The process that mounts must never touch the mount with a call that blocks: it would wait for itself.
+ */
+import { v7 as uuidv7 } from 'uuid';
+import { createLogger, type Logger } from '../shared/log.ts';
+import { type MountInput, resolveOptions } from '../shared/options.ts';
+import { type DaemonStatus, startDaemon, type UnmountReason } from './daemon.ts';
+
+export { SluiceError, type SluiceErrorCode } from '../shared/errors.ts';
+export type { Logger } from '../shared/log.ts';
+export type { MountInput, OptionValues } from '../shared/options.ts';
+export type { DaemonStatus, UnmountReason } from './daemon.ts';
+export { newPassthroughLayer, PassthroughLayer } from './layer.ts';
+
+/** A mount this process serves. */
+export interface Mounted {
+  /** uuid v7 of this mount, in each of its log lines. */
+  readonly id: string;
+  readonly mountpoint: string;
+  /** What was adjusted in the options, and why. */
+  readonly warnings: readonly string[];
+  /** Resolves when the mount is gone, whoever ended it. */
+  readonly unmounted: Promise<UnmountReason>;
+  /** Unmounts; a busy mount is taken out of the tree after `stopTimeout` seconds. */
+  unmount(): Promise<void>;
+  /** Cuts the connection at once; users of the mount get ENOTCONN. */
+  abort(): void;
+  status(): DaemonStatus;
+  /** Descriptors that must survive a live upgrade of the process. */
+  keepFds(): number[];
+  /** The host's path of an inode number the kernel uses, for diagnosis. */
+  pathOf(nodeid: number): Buffer | undefined;
+}
+
+/**
+ * Mounts a directory and serves it from this process.
+ * @param input source, mountpoint and any options of docs/options.md: durations in seconds, sizes in
+ * bytes
+ * @param logger a pino logger to write to; without one, as the options `logFile`, `logLevel` and
+ * `logFormat` say
+ * @returns when the mount is usable
+ * @throws SluiceError, with nothing left mounted
+ */
+export async function mount(input: MountInput, logger?: Logger): Promise<Mounted> {
+  const { options, warnings } = resolveOptions(input);
+  const { logLevel, logFormat, logFile } = options;
+  const id = uuidv7();
+  const log =
+    logger?.child({ mount: id }) ?? createLogger({ mountId: id, logLevel, logFormat, logFile });
+  for (const warning of warnings) log.warn(warning);
+  const daemon = await startDaemon(options, log);
+  return {
+    id: daemon.id,
+    mountpoint: daemon.mountpoint,
+    warnings,
+    unmounted: daemon.unmounted,
+    unmount: () => daemon.stop(),
+    abort: () => daemon.abort(),
+    status: () => daemon.status(),
+    keepFds: () => daemon.keepFds(),
+    pathOf: (nodeid) => daemon.pathOf(nodeid),
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * Numbers of a running mount, for people and tests.
+ */
+import { OPCODES } from '../shared/abi/opcodes.ts';
+import type { ThreadTables } from '../shared/memory/shared-memory.ts';
+import { STAT } from '../shared/memory/stats-block.ts';
+import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
+
+export interface DaemonStatus {
+  readonly inodes: number;
+  /** Lookups the kernel has not given back. */
+  readonly lookups: number;
+  /** Open files and directories. */
+  readonly handles: number;
+  readonly openFiles: number;
+  readonly openDirectories: number;
+  /** Requests in lanes' hands. */
+  readonly slotsInUse: number;
+  /** Requests that wait in main's memory, now and ever. */
+  readonly parked: number;
+  readonly parkedTotal: number;
+  readonly fdsUsed: number;
+  readonly fdBudget: number;
+  readonly fdEvictions: number;
+  /** Requests refused for want of a descriptor. */
+  readonly fdExhausted: number;
+  readonly backingMounts: number;
+  readonly lanes: number;
+  readonly laneRestarts: number;
+  readonly requests: number;
+  readonly errors: number;
+  /** Of the requests: answered by main, without a lane. */
+  readonly answeredByMain: number;
+  /** Requests main tried, and gave to a lane since they would have blocked. */
+  readonly deferred: number;
+  readonly exceptions: number;
+  readonly droppedReplies: number;
+  readonly interrupts: number;
+  readonly forgets: number;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  /** Shared memory of the inode table for one inode: entry, file handle and index. */
+  readonly bytesPerInode: number;
+}
+
+/** Reads the tables. Walks the inode table: not for a hot path. */
+export function statusOf(tables: ThreadTables, lanes: number, parked: number): DaemonStatus {
+  const { inodes, handles, slots, fds, mounts, stats } = tables;
+  let requests = 0;
+  let errors = 0;
+  for (const { statsIndex } of OPCODES) {
+    requests += stats.replies(statsIndex);
+    errors += stats.errors(statsIndex);
+  }
+  return {
+    inodes: inodes.count(),
+    lookups: inodes.countLookups(),
+    handles: handles.openFiles() + handles.openDirectories(),
+    openFiles: handles.openFiles(),
+    openDirectories: handles.openDirectories(),
+    // Main always holds one to receive into.
+    slotsInUse: slots.inUse() - 1,
+    parked,
+    parkedTotal: stats.sum(STAT.PARKED),
+    fdsUsed: fds.used(),
+    fdBudget: fds.budget,
+    fdEvictions: fds.evictions(),
+    fdExhausted: fds.exhausted(),
+    backingMounts: mounts.count(),
+    lanes,
+    laneRestarts: stats.sum(STAT.LANE_RESTARTS),
+    requests,
+    errors,
+    answeredByMain: stats.repliesOfThread(MAIN_THREAD, OPCODES.length),
+    deferred: stats.sum(STAT.DEFERRED),
+    exceptions: stats.sum(STAT.EXCEPTIONS),
+    droppedReplies: stats.sum(STAT.DROPPED_REPLIES),
+    interrupts: stats.sum(STAT.INTERRUPTS),
+    forgets: stats.sum(STAT.FORGETS),
+    readBytes: stats.sum(STAT.BYTES_READ),
+    writtenBytes: stats.sum(STAT.BYTES_WRITTEN),
+    bytesPerInode: inodes.bytesPerInode(),
+  };
+}

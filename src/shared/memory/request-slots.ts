@@ -1,0 +1,266 @@
+/**
+ * Memory for requests on their way, and the words that tell how far each has come.
+ *
+ * Small slots hold requests that were copied out of the receive buffer; a large slot is a receive
+ * buffer, handed over together with the large WRITE in it. Messages start 80 bytes before a page, so
+ * that a WRITE's payload stands on the page (O_DIRECT needs that) and never crosses slots.
+ */
+import { PAGE_SIZE } from '../sys/constants.ts';
+import type { MountTable } from './mount-table.ts';
+import type { ThreadJournal } from './thread-journal.ts';
+
+/** Bytes from the start of a WRITE request to its payload. */
+const WRITE_PAYLOAD_AT = 80;
+
+export const SMALL_SLOT_BYTES = 2 * PAGE_SIZE;
+/** The longest message a small slot takes: a WRITE of one page. */
+export const SMALL_MESSAGE_BYTES = PAGE_SIZE + WRITE_PAYLOAD_AT;
+const MESSAGE_AT = PAGE_SIZE - WRITE_PAYLOAD_AT;
+
+export const SLOT_STATE = {
+  FREE: 0,
+  QUEUED: 1,
+  EXECUTING: 2,
+  REPLYING: 3,
+  /** Answered by main before a lane began; the lane that pops it frees it. */
+  CANCELLED: 4,
+  /** Given back by a lane, for main to queue for the mount in HANDED_TO. */
+  HANDED: 5,
+} as const;
+
+const H_SMALL_FREE = 0; // Atomic: top of the stack of free small slots, -1 when empty.
+const H_LARGE_FREE = 16; // Atomic: the same for large slots.
+const H_IN_USE = 32; // Atomic: slots in use.
+const H_MAIN_WAITS = 33; // Atomic: 1 while main wants to hear of the next freed slot.
+const SLOTS_AT = 48;
+
+const STATE = 0; // Atomic: SLOT_STATE. FREE to QUEUED by main; from QUEUED by compare-and-swap.
+const NEXT = 1; // Free stack link; written by who pushes.
+const GROUP = 2; // Backing mount. The rest is written by main before the slot is queued.
+const UNIQUE_LO = 3;
+const UNIQUE_HI = 4;
+const RECEIVED_US = 5; // When main received it, microseconds modulo 2^31; kept while tracing.
+const HANDED_TO = 6; // Mount whose lanes should run the request; written before HANDED.
+const STRIDE = 8;
+
+export interface SlotGeometry {
+  readonly smallSlots: number;
+  readonly largeSlots: number;
+  /** Bytes of one large slot, whole pages. */
+  readonly largeSlotBytes: number;
+}
+
+/** Bytes a large slot needs for WRITE requests of up to maxWriteBytes. */
+export function largeSlotBytes(maxWriteBytes: number): number {
+  return PAGE_SIZE + maxWriteBytes + PAGE_SIZE;
+}
+
+export class RequestSlots {
+  /** Bytes of the words about slots. */
+  static byteLength(g: SlotGeometry): number {
+    return 4 * (SLOTS_AT + (g.smallSlots + g.largeSlots) * STRIDE);
+  }
+
+  /** Bytes of the slots themselves. */
+  static memoryBytes(g: SlotGeometry): number {
+    return g.smallSlots * SMALL_SLOT_BYTES + g.largeSlots * g.largeSlotBytes;
+  }
+
+  readonly geometry: SlotGeometry;
+  readonly #cells: Int32Array;
+
+  constructor(buffer: SharedArrayBuffer, geometry: SlotGeometry) {
+    this.geometry = geometry;
+    this.#cells = new Int32Array(buffer);
+  }
+
+  /** Puts all slots on the free stacks. Main, once. */
+  initialise(): void {
+    const { smallSlots, largeSlots } = this.geometry;
+    this.#cells[H_SMALL_FREE] = -1;
+    this.#cells[H_LARGE_FREE] = -1;
+    for (let slot = smallSlots + largeSlots - 1; slot >= 0; slot--) {
+      const head = this.#headOf(slot);
+      this.#cells[this.#at(slot) + NEXT] = this.#cells[head];
+      this.#cells[head] = slot;
+    }
+  }
+
+  /** Offset in the request memory of a slot's message. */
+  messageAt(slot: number): number {
+    const { smallSlots, largeSlotBytes } = this.geometry;
+    if (slot < smallSlots) return slot * SMALL_SLOT_BYTES + MESSAGE_AT;
+    return smallSlots * SMALL_SLOT_BYTES + (slot - smallSlots) * largeSlotBytes + MESSAGE_AT;
+  }
+
+  /** Longest message a large slot receives. */
+  largeMessageBytes(): number {
+    return this.geometry.largeSlotBytes - MESSAGE_AT;
+  }
+
+  isLarge(slot: number): boolean {
+    return slot >= this.geometry.smallSlots;
+  }
+
+  /** Takes a free small slot, -1 if there is none. Main only: with one popper the stack has no ABA. */
+  takeSmall(): number {
+    return this.#pop(H_SMALL_FREE);
+  }
+
+  /** Takes a free large slot, -1 if there is none. Main only. */
+  takeLarge(): number {
+    return this.#pop(H_LARGE_FREE);
+  }
+
+  /** Gives back the slot a journal notes, and its share of its mount's quota; any thread. */
+  free(slot: number, mounts: MountTable, journal: ThreadJournal): void {
+    const at = this.#at(slot);
+    const head = this.#headOf(slot);
+    const { cells: notes, itemAt } = journal;
+    const quota = mounts.cells;
+    const quotaAt = mounts.slotsAt(this.group(slot));
+    Atomics.store(this.#cells, at + STATE, SLOT_STATE.FREE);
+    for (;;) {
+      const top = Atomics.load(this.#cells, head);
+      this.#cells[at + NEXT] = top;
+      // Pairs with the compareExchange in #pop().
+      if (Atomics.compareExchange(this.#cells, head, top, slot) !== top) continue;
+      // No call since the exchange: the slot is noted, or it is free and counted so.
+      Atomics.sub(quota, quotaAt, 1);
+      Atomics.sub(this.#cells, H_IN_USE, 1);
+      notes[itemAt] = 0;
+      return;
+    }
+  }
+
+  /** Describes the request in a slot that is about to be queued. Main only. */
+  describe(slot: number, group: number, uniqueLo: number, uniqueHi: number): void {
+    const at = this.#at(slot);
+    this.#cells[at + GROUP] = group;
+    this.#cells[at + UNIQUE_LO] = uniqueLo;
+    this.#cells[at + UNIQUE_HI] = uniqueHi;
+    // Pairs with the compareExchange in start() and cancel().
+    Atomics.store(this.#cells, at + STATE, SLOT_STATE.QUEUED);
+  }
+
+  /** A lane begins: false if the request was cancelled, and then the slot is the lane's to free. */
+  start(slot: number): boolean {
+    return this.#move(slot, SLOT_STATE.QUEUED, SLOT_STATE.EXECUTING);
+  }
+
+  /** A lane gives back a request that lanes of another mount should run; main is told after. */
+  handOver(slot: number, mount: number, journal: ThreadJournal): void {
+    const at = this.#at(slot);
+    const { cells: notes, itemAt } = journal;
+    this.#cells[at + HANDED_TO] = mount;
+    // Pairs with the compareExchange in requeue(). The note goes in the same go: main may act from here.
+    Atomics.store(this.#cells, at + STATE, SLOT_STATE.HANDED);
+    notes[itemAt] = 0;
+  }
+
+  /** The mount a handed slot is for. */
+  handedTo(slot: number): number {
+    return this.#cells[this.#at(slot) + HANDED_TO];
+  }
+
+  /** Main takes a handed slot, once. @returns false if it is not handed over (any more) */
+  requeue(slot: number): boolean {
+    return this.#move(slot, SLOT_STATE.HANDED, SLOT_STATE.QUEUED);
+  }
+
+  setGroup(slot: number, group: number): void {
+    this.#cells[this.#at(slot) + GROUP] = group;
+  }
+
+  /** Visits the slots that were handed over. */
+  forEachHanded(visit: (slot: number) => void): void {
+    const count = this.geometry.smallSlots + this.geometry.largeSlots;
+    for (let slot = 0; slot < count; slot++) {
+      if (this.state(slot) === SLOT_STATE.HANDED) visit(slot);
+    }
+  }
+
+  /** From here on the reply may be with the kernel. */
+  replying(slot: number): void {
+    Atomics.store(this.#cells, this.#at(slot) + STATE, SLOT_STATE.REPLYING);
+  }
+
+  /** Takes a request back that no lane has begun. The lane that pops it frees the slot. */
+  cancel(slot: number): boolean {
+    return this.#move(slot, SLOT_STATE.QUEUED, SLOT_STATE.CANCELLED);
+  }
+
+  state(slot: number): number {
+    return Atomics.load(this.#cells, this.#at(slot) + STATE);
+  }
+
+  group(slot: number): number {
+    return this.#cells[this.#at(slot) + GROUP];
+  }
+
+  setReceived(slot: number, us: number): void {
+    this.#cells[this.#at(slot) + RECEIVED_US] = us;
+  }
+
+  received(slot: number): number {
+    return this.#cells[this.#at(slot) + RECEIVED_US];
+  }
+
+  /** Main asks for a wake-up when a slot is freed. */
+  askForWake(): void {
+    Atomics.store(this.#cells, H_MAIN_WAITS, 1);
+  }
+
+  /** After free(): whether this thread is the one to wake main. */
+  takeWake(): boolean {
+    return (
+      Atomics.load(this.#cells, H_MAIN_WAITS) === 1 &&
+      // Pairs with the store in askForWake().
+      Atomics.compareExchange(this.#cells, H_MAIN_WAITS, 1, 0) === 1
+    );
+  }
+
+  /** Slots in use, main's receive buffer among them. */
+  inUse(): number {
+    return Atomics.load(this.#cells, H_IN_USE);
+  }
+
+  /** The queued slot of this request, or -1. */
+  findQueued(uniqueLo: number, uniqueHi: number): number {
+    const count = this.geometry.smallSlots + this.geometry.largeSlots;
+    for (let slot = 0; slot < count; slot++) {
+      const at = this.#at(slot);
+      if (
+        this.#cells[at + UNIQUE_LO] === uniqueLo &&
+        this.#cells[at + UNIQUE_HI] === uniqueHi &&
+        this.state(slot) === SLOT_STATE.QUEUED
+      ) {
+        return slot;
+      }
+    }
+    return -1;
+  }
+
+  #at(slot: number): number {
+    return SLOTS_AT + slot * STRIDE;
+  }
+
+  #move(slot: number, from: number, to: number): boolean {
+    return Atomics.compareExchange(this.#cells, this.#at(slot) + STATE, from, to) === from;
+  }
+
+  #headOf(slot: number): number {
+    return slot < this.geometry.smallSlots ? H_SMALL_FREE : H_LARGE_FREE;
+  }
+
+  #pop(head: number): number {
+    for (;;) {
+      const top = Atomics.load(this.#cells, head);
+      if (top < 0) return -1;
+      const next = this.#cells[this.#at(top) + NEXT];
+      if (Atomics.compareExchange(this.#cells, head, top, next) !== top) continue;
+      Atomics.add(this.#cells, H_IN_USE, 1);
+      return top;
+    }
+  }
+}

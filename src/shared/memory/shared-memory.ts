@@ -1,0 +1,145 @@
+/**
+ * All memory that threads share, made once at the start by main and handed to every lane. The kernel
+ * commits the pages of a SharedArrayBuffer when they are touched, so room that is not used is free.
+ */
+import { PAGE_SIZE } from '../sys/constants.ts';
+import { addressOf } from '../sys/libc.ts';
+import { FdCache } from './fd-cache.ts';
+import { HandleTable } from './handle-table.ts';
+import { InodeTable, type InodeTableGeometry } from './inode-table.ts';
+import { MountTable } from './mount-table.ts';
+import { RequestSlots, type SlotGeometry } from './request-slots.ts';
+import { StatsBlock } from './stats-block.ts';
+import { laneThread, ThreadJournal } from './thread-journal.ts';
+import { WorkRings } from './work-rings.ts';
+
+export interface MemoryGeometry {
+  readonly inodes: InodeTableGeometry;
+  readonly slots: SlotGeometry;
+  readonly handles: number;
+  readonly fdBudget: number;
+  /** Lanes that can ever be: the regular ones and the spare ones. */
+  readonly maxLanes: number;
+  /** Room for the body of the longest reply. */
+  readonly maxReplyBytes: number;
+  /** Rows of the statistics: one for each operation. */
+  readonly operations: number;
+  /** Bytes of state that belong to the file system above. */
+  readonly extraBytes: number;
+}
+
+/** What travels to a lane: buffers are shared, not copied. */
+export interface SharedMemory {
+  readonly geometry: MemoryGeometry;
+  readonly inodes: SharedArrayBuffer;
+  readonly handles: SharedArrayBuffer;
+  readonly fds: SharedArrayBuffer;
+  readonly mounts: SharedArrayBuffer;
+  readonly slots: SharedArrayBuffer;
+  readonly rings: SharedArrayBuffer;
+  readonly journal: SharedArrayBuffer;
+  readonly stats: SharedArrayBuffer;
+  readonly extra: SharedArrayBuffer;
+  readonly requests: SharedArrayBuffer;
+}
+
+/** Scratch memory of each thread, in front of its reply buffer. */
+export const SCRATCH_BYTES = 32 * PAGE_SIZE;
+
+function threadAreaBytes(g: MemoryGeometry): number {
+  return SCRATCH_BYTES + PAGE_SIZE + Math.ceil(g.maxReplyBytes / PAGE_SIZE) * PAGE_SIZE + PAGE_SIZE;
+}
+
+/** Room for every slot, and for as many descriptors to close. */
+function ringCapacity(g: MemoryGeometry): number {
+  return 2 << (32 - Math.clz32(g.slots.smallSlots + g.slots.largeSlots - 1));
+}
+
+/** Makes the memory of one mount. */
+export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
+  const threads = laneThread(g.maxLanes);
+  return {
+    geometry: g,
+    inodes: new SharedArrayBuffer(InodeTable.byteLength(g.inodes)),
+    handles: new SharedArrayBuffer(HandleTable.byteLength(g.handles)),
+    fds: new SharedArrayBuffer(FdCache.byteLength(g.fdBudget)),
+    mounts: new SharedArrayBuffer(MountTable.byteLength),
+    slots: new SharedArrayBuffer(RequestSlots.byteLength(g.slots)),
+    rings: new SharedArrayBuffer(WorkRings.byteLength(ringCapacity(g))),
+    journal: new SharedArrayBuffer(ThreadJournal.byteLength(g.maxLanes)),
+    stats: new SharedArrayBuffer(StatsBlock.byteLength(threads, g.operations)),
+    extra: new SharedArrayBuffer(g.extraBytes),
+    requests: new SharedArrayBuffer(
+      PAGE_SIZE + RequestSlots.memoryBytes(g.slots) + threads * threadAreaBytes(g),
+    ),
+  };
+}
+
+/**
+ * Request memory as one thread sees it: slots, then an area for each thread. Offsets count from a
+ * page's start, because a SharedArrayBuffer itself does not start on one.
+ */
+export class RequestMemory {
+  readonly u8: Uint8Array;
+  readonly u32: Uint32Array;
+  readonly i32: Int32Array;
+  /** Address of offset 0. */
+  readonly address: number;
+  /** This thread's scratch memory. */
+  readonly scratchAt: number;
+  /** This thread's reply buffer: its body, 16 bytes in, starts on a page. */
+  readonly replyAt: number;
+
+  constructor(memory: SharedMemory, thread: number) {
+    const g = memory.geometry;
+    const start = addressOf(new Uint8Array(memory.requests));
+    const origin = (PAGE_SIZE - (start % PAGE_SIZE)) % PAGE_SIZE;
+    const bytes = memory.requests.byteLength - PAGE_SIZE;
+    this.address = start + origin;
+    this.u8 = new Uint8Array(memory.requests, origin, bytes);
+    this.u32 = new Uint32Array(memory.requests, origin, bytes >> 2);
+    this.i32 = new Int32Array(memory.requests, origin, bytes >> 2);
+    this.scratchAt = RequestSlots.memoryBytes(g.slots) + thread * threadAreaBytes(g);
+    this.replyAt = this.scratchAt + SCRATCH_BYTES + PAGE_SIZE - 16;
+  }
+}
+
+/** The tables over that memory as one thread uses them. */
+export interface ThreadTables {
+  readonly thread: number;
+  readonly inodes: InodeTable;
+  readonly handles: HandleTable;
+  readonly fds: FdCache;
+  readonly mounts: MountTable;
+  readonly slots: RequestSlots;
+  readonly rings: WorkRings;
+  readonly journal: ThreadJournal;
+  readonly stats: StatsBlock;
+  readonly requests: RequestMemory;
+}
+
+export interface TableHooks {
+  /** An inode was removed by an eviction or an unpin: see InodeTable.removedFd. */
+  onInodeRemoved(): void;
+  /** A handle's descriptor is to be closed. */
+  onHandleFree(fd: number): void;
+}
+
+/** Opens the tables for the calling thread. */
+export function openTables(memory: SharedMemory, thread: number, hooks: TableHooks): ThreadTables {
+  const g = memory.geometry;
+  const inodesAddress = addressOf(new Uint8Array(memory.inodes, 0, 8));
+  const inodes = new InodeTable(memory.inodes, g.inodes, thread, inodesAddress);
+  return {
+    thread,
+    inodes,
+    handles: new HandleTable(memory.handles, g.handles, thread, (fd) => hooks.onHandleFree(fd)),
+    fds: new FdCache(memory.fds, g.fdBudget, thread, inodes, () => hooks.onInodeRemoved()),
+    mounts: new MountTable(memory.mounts, thread),
+    slots: new RequestSlots(memory.slots, g.slots),
+    rings: new WorkRings(memory.rings, ringCapacity(g)),
+    journal: new ThreadJournal(memory.journal, thread),
+    stats: new StatsBlock(memory.stats, thread, laneThread(g.maxLanes), g.operations),
+    requests: new RequestMemory(memory, thread),
+  };
+}

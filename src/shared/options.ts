@@ -1,0 +1,262 @@
+/**
+ * From what a program or the command line asks for to the settled options of a mount.
+ */
+import { isAbsolute, resolve } from 'node:path';
+import { oneLine } from './errors.ts';
+import {
+  DAY_SECONDS,
+  IF_ROOT,
+  type MountInput,
+  type MountOptions,
+  OPTIONS,
+  type OptionKey,
+  type OptionValues,
+  REFUSED_OPTIONS,
+  rowOf,
+  TRACE_TO_STDERR,
+} from './option-table.ts';
+import {
+  check,
+  optionError,
+  plainText,
+  refusedOption,
+  unknownOption,
+  valueSchema,
+} from './option-values.ts';
+import { MS_RDONLY } from './sys/constants.ts';
+
+export {
+  IGNORED_OPTIONS,
+  type MountInput,
+  type MountOptions,
+  OPTION_KEYS,
+  OPTIONS,
+  type OptionKey,
+  type OptionRow,
+  type OptionValues,
+  REFUSED_OPTIONS,
+  rowOf,
+  TRACE_TO_STDERR,
+} from './option-table.ts';
+export {
+  describeDefault,
+  describeDomain,
+  parseOptionText,
+  refusedOption,
+  unknownOption,
+} from './option-values.ts';
+
+/** What the defaults depend on. */
+export interface Surroundings {
+  readonly isRoot: boolean;
+  /** Base of relative paths. */
+  readonly workingDirectory: string;
+}
+
+function ownSurroundings(): Surroundings {
+  return { isRoot: process.geteuid?.() === 0, workingDirectory: process.cwd() };
+}
+
+/** `..` stays for the kernel to walk: behind a symlink it is not the parent in the text. */
+function absolutePath(path: string, workingDirectory: string): string {
+  if (!path.split('/').includes('..')) {
+    return resolve(workingDirectory, path);
+  }
+  return isAbsolute(path) ? path : `${workingDirectory}/${path}`;
+}
+
+function checkedPath(what: string, path: unknown): string {
+  const result = plainText.safeParse(path);
+  if (!result.success) {
+    throw optionError(`${what}: "${String(path)}" is not a path; give the path of a directory`);
+  }
+  return result.data;
+}
+
+/** The given values after the checks; keys the table does not know are errors. */
+function checkedValues(input: MountInput): OptionValues {
+  const values: Record<string, unknown> = {};
+  const keys = Object.keys(OPTIONS);
+  for (const [key, value] of Object.entries(input)) {
+    if (key === 'source' || key === 'mountpoint' || value === undefined) {
+      continue;
+    }
+    const refusal = REFUSED_OPTIONS.get(snakeCase(key));
+    if (refusal !== undefined) {
+      throw refusedOption(key, refusal);
+    }
+    if (!Object.hasOwn(OPTIONS, key)) {
+      throw unknownOption(key, key, keys);
+    }
+    const row = rowOf(key as OptionKey);
+    values[key] = check(valueSchema(row), row, key, value);
+  }
+  return values as OptionValues;
+}
+
+function snakeCase(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Defaults that do not depend on other options. */
+function withDefaults(values: OptionValues, isRoot: boolean): Record<string, unknown> {
+  const result: Record<string, unknown> = {};
+  for (const key of Object.keys(OPTIONS) as OptionKey[]) {
+    const fallback = rowOf(key).default;
+    result[key] = values[key] ?? (fallback === IF_ROOT ? isRoot : fallback);
+  }
+  return result;
+}
+
+const TIMEOUT_SECONDS_BY_CACHE = { never: 0, auto: 1, metadata: DAY_SECONDS, always: DAY_SECONDS };
+
+/** Rounded up: a wish for a very short time does not become a wish for none. */
+function toMs(durationSeconds: number): number {
+  return Math.ceil(Math.round(durationSeconds * 1e6) / 1e3);
+}
+
+function timeouts(values: OptionValues, cache: keyof typeof TIMEOUT_SECONDS_BY_CACHE) {
+  const derived = TIMEOUT_SECONDS_BY_CACHE[cache];
+  const entry = values.entryTimeout ?? derived;
+  const attr = values.attrTimeout ?? derived;
+  return {
+    entryTimeoutMs: toMs(entry),
+    attrTimeoutMs: toMs(attr),
+    dirEntryTimeoutMs: toMs(values.dirEntryTimeout ?? entry),
+    dirAttrTimeoutMs: toMs(values.dirAttrTimeout ?? attr),
+  };
+}
+
+interface Switches {
+  readonly cache: string;
+  readonly readOnly: boolean;
+  readonly sealSize: boolean;
+  readonly background: boolean;
+  readonly isRoot: boolean;
+  noOpen: boolean;
+  noOpendir: boolean;
+  writeback: boolean;
+  trace: boolean | string;
+  suid: boolean;
+  dev: boolean;
+}
+
+interface Conflict {
+  readonly key: 'noOpen' | 'noOpendir' | 'writeback' | 'trace' | 'suid' | 'dev';
+  readonly reason: string;
+  applies(given: Switches): boolean;
+}
+
+/** Options that are switched off, with a warning, beside others. */
+const CONFLICTS: readonly Conflict[] = [
+  { key: 'noOpen', reason: 'it needs cache=always', applies: (given) => given.cache !== 'always' },
+  {
+    key: 'noOpendir',
+    reason: 'it needs cache=metadata or cache=always',
+    applies: (given) => given.cache === 'never' || given.cache === 'auto',
+  },
+  {
+    key: 'writeback',
+    reason: 'cache=never keeps no data to write back',
+    applies: (given) => given.cache === 'never',
+  },
+  { key: 'writeback', reason: 'the mount is ro', applies: (given) => given.readOnly },
+  {
+    key: 'writeback',
+    reason: 'seal_size must see the size of every write',
+    applies: (given) => given.sealSize,
+  },
+  {
+    key: 'trace',
+    reason: 'background has no stderr; give trace=FILE',
+    applies: (given) =>
+      given.background && (given.trace === true || given.trace === TRACE_TO_STDERR),
+  },
+  { key: 'suid', reason: 'only root may ask for it', applies: (given) => !given.isRoot },
+  { key: 'dev', reason: 'only root may ask for it', applies: (given) => !given.isRoot },
+];
+
+function settleConflicts(switches: Switches): string[] {
+  const warnings: string[] = [];
+  for (const { key, reason, applies } of CONFLICTS) {
+    if (switches[key] !== false && applies(switches)) {
+      switches[key] = false;
+      warnings.push(`${rowOf(key).name} is switched off: ${reason}`);
+    }
+  }
+  return warnings;
+}
+
+function mountFlagsOf(values: Readonly<Record<string, unknown>>, readOnly: boolean): number {
+  let flags = readOnly ? MS_RDONLY : 0;
+  for (const key of Object.keys(OPTIONS) as OptionKey[]) {
+    const row = rowOf(key);
+    if (row.kind === 'mountFlag' && values[key] === row.setWhen) {
+      flags |= row.bit;
+    }
+  }
+  return flags;
+}
+
+function resolvedTrace(trace: boolean | string, workingDirectory: string): false | string {
+  if (typeof trace === 'boolean') {
+    return trace ? TRACE_TO_STDERR : false;
+  }
+  return trace === TRACE_TO_STDERR ? trace : absolutePath(trace, workingDirectory);
+}
+
+/**
+ * Checks what was asked for, fills in defaults, and switches off what cannot go together.
+ *
+ * @returns the options, and one line per option that was switched off
+ * @throws SluiceError ERR_SLUICE_OPTION naming the option, the reason and what it accepts
+ */
+export function resolveOptions(
+  input: MountInput,
+  surroundings: Surroundings = ownSurroundings(),
+): { options: MountOptions; warnings: string[] } {
+  const { isRoot, workingDirectory } = surroundings;
+  const source = absolutePath(checkedPath('source', input.source), workingDirectory);
+  const mountpoint = absolutePath(checkedPath('mountpoint', input.mountpoint), workingDirectory);
+  const given = checkedValues(input);
+  const values = { ...withDefaults(given, isRoot), isRoot } as unknown as Switches &
+    Required<OptionValues>;
+  const warnings = settleConflicts(values);
+  const { maxWrite, stopTimeout, negativeTimeout, logFile } = values;
+  const options: MountOptions = {
+    source,
+    mountpoint,
+    cache: values.cache,
+    ...timeouts(given, values.cache),
+    negativeTimeoutMs: toMs(negativeTimeout),
+    writeback: values.writeback,
+    noOpen: values.noOpen,
+    noOpendir: values.noOpendir,
+    noReaddir: values.noReaddir,
+    sealSize: values.sealSize,
+    useHostIno: values.useHostIno,
+    xattr: values.xattr,
+    allowDirectIo: values.allowDirectIo,
+    killprivV2: values.killprivV2,
+    doImport: values.doImport,
+    inodeFileHandles: values.inodeFileHandles,
+    maxWriteBytes: maxWrite,
+    maxBackground: values.maxBackground,
+    lanes: values.lanes,
+    fdBudget: values.fdBudget,
+    maxInodes: values.maxInodes,
+    requestSlots: values.requestSlots,
+    allowOther: values.allowOther,
+    defaultPermissions: values.defaultPermissions,
+    readOnly: values.readOnly,
+    mountFlags: mountFlagsOf({ ...values }, values.readOnly),
+    fsname: given.fsname ?? source,
+    logLevel: values.logLevel,
+    logFormat: values.logFormat,
+    logFile: logFile === undefined ? undefined : absolutePath(logFile, workingDirectory),
+    trace: resolvedTrace(values.trace, workingDirectory),
+    background: values.background,
+    stopTimeoutMs: toMs(stopTimeout),
+  };
+  return { options: Object.freeze(options), warnings: warnings.map(oneLine) };
+}

@@ -1,0 +1,67 @@
+import { UniqueInoGenerator } from './unique-ino.ts';
+
+/** A validity as the wire wants it. */
+export interface Validity {
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
+/** Milliseconds to a wire validity. */
+export function validity(ms: number): Validity {
+  const seconds = Math.floor(ms / 1000);
+  return { seconds, nanoseconds: Math.round((ms - seconds * 1000) * 1e6) };
+}
+
+export type CachePolicyName = 'never' | 'metadata' | 'auto' | 'always';
+export type FileHandleMode = 'never' | 'prefer' | 'mandatory';
+
+/** What the operations have to know; the same on every thread, constant for a mount's life. */
+export interface PassthroughConfig {
+  readonly cache: CachePolicyName;
+  readonly entryValid: Validity;
+  readonly attrValid: Validity;
+  readonly dirEntryValid: Validity;
+  readonly dirAttrValid: Validity;
+  readonly negativeValid: Validity;
+  readonly noReaddir: boolean;
+  readonly sealSize: boolean;
+  readonly useHostIno: boolean;
+  readonly xattr: boolean;
+  readonly allowDirectIo: boolean;
+  /** Whether reading leaves access times alone. */
+  readonly noAtime: boolean;
+  /** Whether a change of names is on the disk before it is answered. */
+  readonly syncDirectories: boolean;
+  /** Whether names are validated here; false beneath a layer that has done it. */
+  readonly doImport: boolean;
+  readonly inodeFileHandles: FileHandleMode;
+  readonly maxWriteBytes: number;
+  /** Lanes that run regularly; a backing mount may not take all of them when there are others. */
+  readonly lanes: number;
+  /** An O_PATH descriptor of /proc/self/fd, through which O_PATH descriptors are reopened. */
+  readonly procSelfFd: number;
+  /** statx bit by which mounts are told apart: STATX_MNT_ID_UNIQUE, or STATX_MNT_ID before 6.8. */
+  readonly mountIdMask: number;
+}
+
+/** Bits of the cell in which main leaves the outcome of FUSE_INIT for all threads. */
+export const NEGOTIATED = {
+  INITIALISED: 1,
+  WRITEBACK: 2,
+  NO_OPEN: 4,
+  NO_OPENDIR: 8,
+  KILLPRIV_V2: 16,
+  SETXATTR_EXT: 32,
+  SUBMOUNTS: 64,
+  NO_EXPORT: 128,
+  /** The umask comes with the request, and the host applies it. */
+  DONT_MASK: 256,
+} as const;
+
+/** Layout of the shared state that belongs to the file system. */
+export const EXTRA = {
+  /** Int32 cell: NEGOTIATED bits. Written by main at INIT; read by every thread per request. */
+  NEGOTIATED: 0,
+  UNIQUE_INO_AT: 64,
+  byteLength: 64 + UniqueInoGenerator.byteLength,
+} as const;

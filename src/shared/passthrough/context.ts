@@ -1,0 +1,380 @@
+/**
+ * What a thread needs to run an operation: the tables, the request it is at, and its scratch memory.
+ * One per thread, used for one request after another; nothing here is allocated per request.
+ */
+import { ERRNO } from '../abi/errno.ts';
+import { FUSE_ROOT_ID } from '../abi/flags.ts';
+import { IN_HEADER, OUT_HEADER, SETXATTR_IN } from '../abi/structs.ts';
+import { openTables, type SharedMemory, type ThreadTables } from '../memory/shared-memory.ts';
+import { STAT } from '../memory/stats-block.ts';
+import type { ThreadJournal } from '../memory/thread-journal.ts';
+import { CapabilitySwitch } from '../sys/capabilities.ts';
+import { CAP_FSETID } from '../sys/constants.ts';
+import { close, umask } from '../sys/libc.ts';
+import { EXTRA, NEGOTIATED, type PassthroughConfig } from './config.ts';
+import { MountErrorReporter } from './mount-error.ts';
+import type { Tracer } from './trace.ts';
+import { UniqueInoGenerator } from './unique-ino.ts';
+
+/** An operation's answer besides the length of its reply body (0 and up) and -errno. */
+export const DEFER = -0x10000;
+/** Not here: another backing mount's lane permit is needed, see Context.handOverTo. */
+export const HAND_OVER = -0x10001;
+
+/** Offsets in a thread's scratch memory. */
+export const SCRATCH = {
+  STATX: 0,
+  STATX2: 256,
+  IDENTITY: 512,
+  OPEN_HOW: 768,
+  IOV: 800,
+  TIMES: 832,
+  MOUNT_ID: 864,
+  OFFSETS: 880,
+  /** "/proc/self/fd/", and behind it the digits of a descriptor. */
+  PROC_PREFIX: 896,
+  PROC_PATH: 910,
+  EMPTY: 960,
+  DOT: 968,
+  CAPABILITIES: 976,
+  STATFS: 1024,
+  UNIQUE_INO: 1200,
+  DIRENTS: 4096,
+} as const;
+
+export type LogLevel = 'warn' | 'error';
+
+/** How an operation tells the operator something; `key` names what is said once and then counted. */
+export type Report = (level: LogLevel, key: string, message: string) => void;
+
+export interface ContextEnvironment {
+  readonly memory: SharedMemory;
+  readonly config: PassthroughConfig;
+  readonly thread: number;
+  /** Whether operations may block: lanes yes, main no. */
+  readonly mayBlock: boolean;
+  /** Whether this thread's working directory is /proc/self/fd, as in a lane. */
+  readonly isInProcSelfFd: boolean;
+  readonly report: Report;
+  readonly tracer: Tracer | undefined;
+  /** Closes a descriptor that may be the last of an unlinked file. */
+  readonly closeHeld: (fd: number, mount: number) => void;
+}
+
+export class Context {
+  readonly tables: ThreadTables;
+  readonly config: PassthroughConfig;
+  readonly mayBlock: boolean;
+  readonly isInProcSelfFd: boolean;
+  readonly report: Report;
+  readonly tracer: Tracer | undefined;
+  readonly uniqueIno: UniqueInoGenerator;
+  /** The user this daemon acts as. */
+  readonly ownUid = process.geteuid?.() ?? 0;
+  readonly mountErrors = new MountErrorReporter();
+  readonly u8: Uint8Array;
+  readonly u32: Uint32Array;
+  readonly i32: Int32Array;
+  /** Address of offset 0 of the request memory. */
+  readonly base: number;
+  readonly scratch: number;
+  /** Offset of the reply buffer, and of the body in it. */
+  readonly reply: number;
+  readonly out: number;
+  /** The identity of the file at hand; see IDENTITY. */
+  readonly identity: Int32Array;
+
+  /** Offset of the request, and of what follows its header. */
+  message = 0;
+  body = 0;
+  lengthBytes = 0;
+  opcode = 0;
+  nodeLo = 0;
+  nodeHi = 0;
+  /** NEGOTIATED bits, as of this request. */
+  negotiated = 0;
+  /** When main received the request, as traceClockUs(); kept while tracing. */
+  receivedUs = 0;
+  /** With HAND_OVER: the mount whose lanes should run this. */
+  handOverTo = 0;
+
+  /** Of the directory listing under way: bytes in the reply, and the cookie behind them. */
+  listed = 0;
+  lastCookieLo = 0;
+  lastCookieHi = 0;
+  /** Set when this thread may not go on: its privileges could not be restored. */
+  isUnsafe = false;
+
+  readonly #flags: Int32Array;
+  readonly #fsetid = new CapabilitySwitch(CAP_FSETID);
+  readonly #closeHeld: (fd: number, mount: number) => void;
+
+  constructor(environment: ContextEnvironment) {
+    const { memory, config, thread } = environment;
+    this.config = config;
+    this.mayBlock = environment.mayBlock;
+    this.isInProcSelfFd = environment.isInProcSelfFd;
+    this.report = environment.report;
+    this.tracer = environment.tracer;
+    this.#closeHeld = environment.closeHeld;
+    this.tables = openTables(memory, thread, {
+      onInodeRemoved: () => this.endRemoval(),
+      onHandleFree: (fd) => {
+        close(fd);
+        this.tables.fds.release();
+      },
+    });
+    this.#flags = new Int32Array(memory.extra, 0, 1);
+    this.uniqueIno = new UniqueInoGenerator(memory.extra, EXTRA.UNIQUE_INO_AT);
+    const requests = this.tables.requests;
+    this.u8 = requests.u8;
+    this.u32 = requests.u32;
+    this.i32 = requests.i32;
+    this.base = requests.address;
+    this.scratch = requests.scratchAt;
+    this.reply = requests.replyAt;
+    this.out = requests.replyAt + OUT_HEADER.SIZE;
+    this.identity = this.i32.subarray(
+      (this.scratch + SCRATCH.IDENTITY) >> 2,
+      (this.scratch + SCRATCH.OPEN_HOW) >> 2,
+    );
+    this.u8[this.scratch + SCRATCH.DOT] = 0x2e;
+    this.u8.set(Buffer.from('/proc/self/fd/'), this.scratch + SCRATCH.PROC_PREFIX);
+  }
+
+  /** Turns to the request at this offset of the request memory. */
+  load(message: number): void {
+    const words = message >> 2;
+    this.message = message;
+    this.body = message + IN_HEADER.SIZE;
+    this.lengthBytes = this.u32[words];
+    this.opcode = this.u32[words + 1];
+    this.nodeLo = this.i32[words + (IN_HEADER.nodeid >> 2)];
+    this.nodeHi = this.i32[words + (IN_HEADER.nodeid >> 2) + 1];
+    // Pairs with the stores in setNegotiated().
+    this.negotiated = Atomics.load(this.#flags, EXTRA.NEGOTIATED);
+  }
+
+  has(negotiated: number): boolean {
+    return (this.negotiated & negotiated) !== 0;
+  }
+
+  /** Publishes the outcome of FUSE_INIT; main only. */
+  setNegotiated(bits: number): void {
+    Atomics.store(this.#flags, EXTRA.NEGOTIATED, bits | NEGOTIATED.INITIALISED);
+  }
+
+  isInitialised(): boolean {
+    return (Atomics.load(this.#flags, EXTRA.NEGOTIATED) & NEGOTIATED.INITIALISED) !== 0;
+  }
+
+  clearNegotiated(): void {
+    Atomics.store(this.#flags, EXTRA.NEGOTIATED, 0);
+  }
+
+  // ---- the request ----
+
+  uniqueLo(): number {
+    return this.i32[(this.message + IN_HEADER.unique) >> 2];
+  }
+
+  uniqueHi(): number {
+    return this.i32[((this.message + IN_HEADER.unique) >> 2) + 1];
+  }
+
+  /** The user who made the request. */
+  callerUid(): number {
+    return this.u32[(this.message + IN_HEADER.uid) >> 2];
+  }
+
+  /** A 32-bit field of the fixed part. */
+  arg32(offset: number): number {
+    return this.u32[(this.body + offset) >> 2];
+  }
+
+  /** Low word of a 64-bit field. */
+  argLo(offset: number): number {
+    return this.i32[(this.body + offset) >> 2];
+  }
+
+  argHi(offset: number): number {
+    return this.i32[((this.body + offset) >> 2) + 1];
+  }
+
+  /** A signed 64-bit field: a Number where that is exact, else a BigInt. */
+  arg64(offset: number): number | bigint {
+    const at = (this.body + offset) >> 2;
+    return int64(this.u32[at], this.i32[at + 1]);
+  }
+
+  address(offset: number): number {
+    return this.base + offset;
+  }
+
+  scratchAddress(offset: number): number {
+    return this.base + this.scratch + offset;
+  }
+
+  /** Length of the NUL-terminated bytes at this offset of the request memory; -1 if they do not end. */
+  nameLength(at: number): number {
+    const end = this.message + this.lengthBytes;
+    const u8 = this.u8;
+    let i = at;
+    while (i < end && u8[i] !== 0) i++;
+    return i < end ? i - at : -1;
+  }
+
+  /** Bytes of fuse_setxattr_in, which depend on what was negotiated. */
+  setxattrInBytes(): number {
+    return this.has(NEGOTIATED.SETXATTR_EXT) ? SETXATTR_IN.SIZE : SETXATTR_IN.COMPAT_SIZE;
+  }
+
+  // ---- the reply ----
+
+  put32(offset: number, value: number): void {
+    this.u32[(this.out + offset) >> 2] = value;
+  }
+
+  /** Stores a number below 2^53 as 64 bits. */
+  put64(offset: number, value: number): void {
+    const at = (this.out + offset) >> 2;
+    this.u32[at] = value >>> 0;
+    this.u32[at + 1] = Math.floor(value / 0x100000000);
+  }
+
+  putWords(offset: number, lo: number, hi: number): void {
+    const at = (this.out + offset) >> 2;
+    this.i32[at] = lo;
+    this.i32[at + 1] = hi;
+  }
+
+  zero(offset: number, bytes: number): void {
+    this.u32.fill(0, (this.out + offset) >> 2, (this.out + offset + bytes) >> 2);
+  }
+
+  // ---- what a request holds ----
+
+  /**
+   * Pins the inode of a nodeid for this request.
+   * @returns its slot, or -ESTALE: VFS then walks the path again, once
+   */
+  pinInode(nodeLo: number, nodeHi: number): number {
+    const { inodes, journal } = this.tables;
+    if (inodes.resolve(nodeLo, nodeHi) < 0) return -ERRNO.ESTALE;
+    inodes.pin(nodeLo);
+    journal.notePin(nodeLo);
+    // Forgotten between the two looks, or not pinned in time: the pin goes back with finish().
+    return inodes.resolve(nodeLo, nodeHi) < 0 ? -ERRNO.ESTALE : nodeLo;
+  }
+
+  /** Pins the inode the request is about. */
+  pinNode(): number {
+    return this.pinInode(this.nodeLo, this.nodeHi);
+  }
+
+  /**
+   * Starts to use an open handle of this inode for this request.
+   * @returns its index, or -EBADF
+   */
+  useHandle(fhLo: number, fhHi: number, slot: number, isDir: boolean): number {
+    const index = this.tables.handles.use(fhLo, fhHi, slot, isDir);
+    if (index < 0) return -ERRNO.EBADF;
+    this.tables.journal.noteUse(index);
+    return index;
+  }
+
+  /** Gives back all that the request held: pins, handle uses, descriptors of its own. */
+  finish(): void {
+    this.giveBack(this.tables.journal);
+  }
+
+  /** The same for any thread's journal: also for a lane that died. */
+  giveBack(journal: ThreadJournal): void {
+    const { inodes, handles, fds } = this.tables;
+    for (let slot = journal.takePin(); slot > 0; slot = journal.takePin()) {
+      if (inodes.unpin(slot)) this.endRemoval();
+    }
+    for (let index = journal.takeUse(); index > 0; index = journal.takeUse()) handles.unuse(index);
+    for (let fd = journal.takeFd(); fd >= 0; fd = journal.takeFd()) close(fd);
+    for (; journal.reserved() > 0; journal.addReserved(-1)) fds.release();
+  }
+
+  /** Notes a descriptor that lives for this request only. */
+  keepFd(fd: number): number {
+    this.tables.journal.noteFd(fd);
+    return fd;
+  }
+
+  /** Closes a noted descriptor before the request ends. */
+  dropFd(fd: number): void {
+    this.tables.journal.dropFd(fd);
+    close(fd);
+  }
+
+  // ---- privileges ----
+
+  /** Has the host cut the modes of what this request creates, as it would for the caller. */
+  takeUmask(mask: number): void {
+    if (this.has(NEGOTIATED.DONT_MASK)) umask(mask);
+  }
+
+  /** Without CAP_FSETID a write clears the set-id bits, as it does for a user's own write. */
+  dropFsetid(): void {
+    this.#fsetid.drop();
+  }
+
+  restoreFsetid(): void {
+    if (this.#fsetid.restore() < 0) this.isUnsafe = true;
+  }
+
+  // ---- lookups given back ----
+
+  /** Gives back lookups of a nodeid. */
+  forget(slot: number, epoch: number, count: number): void {
+    this.tables.stats.add(STAT.FORGETS, 1);
+    if (slot !== FUSE_ROOT_ID && this.tables.inodes.forget(slot, epoch, count)) this.endRemoval();
+  }
+
+  /** Ends the removal of an inode: see InodeTable.forget(). */
+  endRemoval(): void {
+    const { inodes, fds, mounts } = this.tables;
+    const fd = inodes.removedFd;
+    const mount = inodes.removedMount;
+    const held = inodes.removedHeld;
+    fds.leave(inodes.removedPlace, inodes.removedSlot);
+    if (fd >= 0) {
+      fds.release();
+      if (held) this.#closeHeld(fd, mount);
+      else close(fd);
+    }
+    // It may be the last of a mount that was detached: closing it then ends the file system.
+    const mountFd = mounts.release(mount);
+    if (mountFd >= 0) this.#closeHeld(mountFd, mount);
+  }
+
+  /** Undoes an open whose reply was not delivered. */
+  dropHandle(index: number): void {
+    const { handles } = this.tables;
+    const use = handles.use(
+      index,
+      handles.epoch(index),
+      handles.inode(index),
+      handles.isDir(index),
+    );
+    if (use < 0) return;
+    handles.release(use);
+    handles.unuse(use);
+  }
+
+  releaseMount(mount: number): void {
+    const mountFd = this.tables.mounts.release(mount);
+    if (mountFd >= 0) close(mountFd);
+  }
+}
+
+/** 64 bits as a Number where that is exact, else as a BigInt. */
+export function int64(lo: number, hi: number): number | bigint {
+  const high = hi | 0;
+  if (high >= -0x200000 && high < 0x200000) return high * 0x100000000 + (lo >>> 0);
+  return (BigInt(high) << 32n) | BigInt(lo >>> 0);
+}

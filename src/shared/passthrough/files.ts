@@ -1,0 +1,366 @@
+/**
+ * Opening and closing files: OPEN, CREATE, TMPFILE, FLUSH, RELEASE, FSYNC.
+ */
+import { ERRNO } from '../abi/errno.ts';
+import {
+  FOPEN_CACHE_DIR,
+  FOPEN_DIRECT_IO,
+  FOPEN_KEEP_CACHE,
+  FOPEN_NOFLUSH,
+  FOPEN_PARALLEL_DIRECT_WRITES,
+  FUSE_FSYNC_FDATASYNC,
+  FUSE_OPEN_KILL_SUIDGID,
+} from '../abi/flags.ts';
+import {
+  CREATE_IN,
+  ENTRY_OUT,
+  FLUSH_IN,
+  FSYNC_IN,
+  OPEN_IN,
+  OPEN_OUT,
+  RELEASE_IN,
+} from '../abi/structs.ts';
+import { MOUNT_FLAG } from '../memory/mount-table.ts';
+import {
+  O_ACCMODE,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECT,
+  O_DIRECTORY,
+  O_DSYNC,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDONLY,
+  O_SYNC,
+  O_TMPFILE,
+  O_TRUNC,
+} from '../sys/constants.ts';
+import { close, dup, fdatasync, fsync, openat } from '../sys/libc.ts';
+import { NEGOTIATED } from './config.ts';
+import { type Context, DEFER, SCRATCH } from './context.ts';
+import { enterInode, identify, KEEP, putEntry, undoLookup } from './identify.ts';
+import {
+  budgetExhausted,
+  discardFd,
+  hostOpenFlags,
+  inodeFd,
+  openInode,
+  openInodeBriefly,
+  procPath,
+} from './inode-access.ts';
+import { enterAndReply, openChild, parentFd } from './names.ts';
+
+/** Such descriptors wait for the disk: RWF_NOWAIT does not keep direct I/O or O_SYNC from it. */
+const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC;
+
+/** What the kernel may do with the pages of a file that was opened with these flags (rule 33). */
+function fileReplyFlags(ctx: Context, hostFlags: number): number {
+  const noFlush = (hostFlags & O_ACCMODE) === O_RDONLY ? FOPEN_NOFLUSH : 0;
+  switch (ctx.config.cache) {
+    case 'never':
+    case 'metadata':
+      return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | noFlush;
+    case 'always':
+      return FOPEN_KEEP_CACHE | noFlush;
+    default:
+      return noFlush;
+  }
+}
+
+function directoryReplyFlags(ctx: Context): number {
+  const { cache } = ctx.config;
+  return cache === 'metadata' || cache === 'always' ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
+}
+
+/**
+ * Counts the descriptor of a handle before it is opened, so that nothing is created or truncated for an
+ * open that cannot be. What enterHandle() does not take, finish() gives back.
+ * @returns 0 or -errno
+ */
+function reserveHandle(ctx: Context): number {
+  const { fds, journal } = ctx.tables;
+  if (!fds.reserve()) return budgetExhausted(ctx);
+  journal.addReserved(1);
+  return 0;
+}
+
+/**
+ * Puts an open descriptor into the handle table, for which one was reserved, and writes fuse_open_out
+ * at `offset` of the reply body. The descriptor is the handle's from then on, or closed.
+ * @returns 0 or -errno
+ */
+function enterHandle(
+  ctx: Context,
+  fd: number,
+  slot: number,
+  flags: number,
+  isDir: boolean,
+  offset: number,
+): number {
+  const { handles, journal } = ctx.tables;
+  ctx.keepFd(fd);
+  const index = handles.allocate(fd, slot, isDir, (flags & WAITING_FLAGS) !== 0);
+  if (index < 0) return -ERRNO.ENFILE;
+  journal.effectHandle(index);
+  journal.dropFd(fd);
+  journal.addReserved(-1);
+  ctx.putWords(offset + OPEN_OUT.fh, index, handles.epoch(index));
+  ctx.put32(
+    offset + OPEN_OUT.open_flags,
+    isDir ? directoryReplyFlags(ctx) : fileReplyFlags(ctx, flags),
+  );
+  ctx.put32(offset + OPEN_OUT.backing_id, 0);
+  return 0;
+}
+
+/** Whether the kernel wants the set-id bits cleared by this open. */
+function killsPrivileges(ctx: Context, openFlags: number): boolean {
+  return ctx.has(NEGOTIATED.KILLPRIV_V2) && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0;
+}
+
+/** OPEN. */
+export function open(ctx: Context): number {
+  // A permanent promise, made only where the kernel offered zero-message opens.
+  if (ctx.has(NEGOTIATED.NO_OPEN)) return -ERRNO.ENOSYS;
+  const slot = ctx.pinNode();
+  if (slot < 0) return slot;
+  const flags = hostOpenFlags(ctx, ctx.arg32(OPEN_IN.flags));
+  if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
+  const reserved = reserveHandle(ctx);
+  if (reserved < 0) return reserved;
+  const kill = killsPrivileges(ctx, ctx.arg32(OPEN_IN.open_flags));
+  if (kill) ctx.dropFsetid();
+  const fd = openInode(ctx, slot, flags);
+  if (kill) ctx.restoreFsetid();
+  if (fd < 0) return fd;
+  const error = enterHandle(ctx, fd, slot, flags, false, 0);
+  return error < 0 ? error : OPEN_OUT.SIZE;
+}
+
+/** OPENDIR. */
+export function opendir(ctx: Context): number {
+  if (ctx.has(NEGOTIATED.NO_OPENDIR)) return -ERRNO.ENOSYS;
+  const slot = ctx.pinNode();
+  if (slot < 0) return slot;
+  const reserved = reserveHandle(ctx);
+  if (reserved < 0) return reserved;
+  const fd = openInode(ctx, slot, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return fd;
+  const error = enterHandle(ctx, fd, slot, O_RDONLY, true, 0);
+  return error < 0 ? error : OPEN_OUT.SIZE;
+}
+
+/**
+ * CREATE. O_EXCL is always added, so that an existing file is never taken for a new one; the new file
+ * is looked up by its descriptor, so that no rename can bind the handle to another one.
+ */
+export function create(ctx: Context): number {
+  const at = ctx.body + CREATE_IN.SIZE;
+  const dirFd = parentFd(ctx, at);
+  if (dirFd < 0) return dirFd;
+  const parent = ctx.nodeLo;
+  const wanted = ctx.arg32(CREATE_IN.flags);
+  const flags = hostOpenFlags(ctx, wanted);
+  const mode = ctx.arg32(CREATE_IN.mode) & 0o7777;
+  ctx.takeUmask(ctx.arg32(CREATE_IN.umask));
+  const name = ctx.address(at);
+  const reserved = reserveHandle(ctx);
+  if (reserved < 0) return reserved;
+  const made = flags & ~O_TRUNC;
+  const fd = openRetrying(ctx, dirFd, name, made | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+  if (fd === -ERRNO.EEXIST && (wanted & O_EXCL) === 0)
+    return createExisting(ctx, parent, dirFd, name, flags);
+  if (fd < 0) return fd;
+  return replyCreated(ctx, parent, fd, flags, KEEP.ALWAYS);
+}
+
+function openRetrying(
+  ctx: Context,
+  dirFd: number,
+  name: number,
+  flags: number,
+  mode: number,
+): number {
+  const fd = openat(dirFd, name, flags, mode);
+  if ((fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) && ctx.tables.fds.evictOne()) {
+    return openat(dirFd, name, flags, mode);
+  }
+  return fd;
+}
+
+/**
+ * Somebody made the file first: open that one, for the daemon's own user. Nobody has checked whether
+ * another may: after ESTALE VFS looks the name up again, checks the file and sends an OPEN.
+ */
+function createExisting(
+  ctx: Context,
+  parent: number,
+  dirFd: number,
+  name: number,
+  flags: number,
+): number {
+  if (ctx.callerUid() !== ctx.ownUid) return -ERRNO.ESTALE;
+  if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
+  const pathFd = openChild(ctx, dirFd, name);
+  if (pathFd < 0) return pathFd;
+  ctx.keepFd(pathFd);
+  const entry = enterAndReply(ctx, pathFd, ctx.tables.inodes.mount(parent), parent);
+  if (entry < 0) return entry;
+  const slot = ctx.i32[(ctx.out + ENTRY_OUT.nodeid) >> 2];
+  // An eviction must not close the descriptor while the file is opened through it.
+  ctx.pinInode(slot, ctx.tables.inodes.epoch(slot));
+  const kill = killsPrivileges(ctx, ctx.arg32(CREATE_IN.open_flags));
+  if (kill) ctx.dropFsetid();
+  const fd = openInode(ctx, slot, flags);
+  if (kill) ctx.restoreFsetid();
+  return replyOpened(ctx, slot, fd, flags);
+}
+
+/** Answers with entry and handle of a file that this request made. */
+function replyCreated(
+  ctx: Context,
+  parent: number,
+  fd: number,
+  flags: number,
+  keep: number,
+): number {
+  ctx.keepFd(fd);
+  const error = identify(ctx, fd, ctx.tables.inodes.mount(parent));
+  if (error < 0) return error;
+  const slot = enterNewInode(ctx, fd, keep);
+  if (slot < 0) return slot;
+  putEntry(ctx, 0, slot, parent);
+  ctx.tables.journal.dropFd(fd);
+  return replyOpened(ctx, slot, fd, flags);
+}
+
+/** Enters the inode of an open descriptor, with an O_PATH descriptor of its own. */
+function enterNewInode(ctx: Context, fd: number, keep: number): number {
+  const { procSelfFd } = ctx.config;
+  const pathFd = openat(procSelfFd, procPath(ctx, fd), O_PATH | O_CLOEXEC, 0);
+  if (pathFd < 0) return pathFd;
+  ctx.keepFd(pathFd);
+  return enterInode(ctx, pathFd, keep);
+}
+
+/** Adds the handle to an entry reply; takes the lookup back if there can be none. */
+function replyOpened(ctx: Context, slot: number, fd: number, flags: number): number {
+  const epoch = ctx.tables.inodes.epoch(slot);
+  if (fd >= 0 && ctx.has(NEGOTIATED.NO_OPEN)) {
+    // The file exists; opens need no message, so none is answered.
+    discardFd(fd);
+    ctx.zero(ENTRY_OUT.SIZE, OPEN_OUT.SIZE);
+    return ENTRY_OUT.SIZE + OPEN_OUT.SIZE;
+  }
+  const error = fd < 0 ? fd : enterHandle(ctx, fd, slot, flags, false, ENTRY_OUT.SIZE);
+  if (error < 0) {
+    undoLookup(ctx, slot, epoch);
+    return error;
+  }
+  return ENTRY_OUT.SIZE + OPEN_OUT.SIZE;
+}
+
+/**
+ * TMPFILE: a file without a name. It has its descriptor until FORGET, since no handle opens what has
+ * no link; LINK may still give it a name. The name in the request is a placeholder.
+ */
+export function tmpfile(ctx: Context): number {
+  const parent = ctx.pinNode();
+  if (parent < 0) return parent;
+  const dirFd = inodeFd(ctx, parent);
+  if (dirFd < 0) return dirFd;
+  const wanted = ctx.arg32(CREATE_IN.flags);
+  const flags = hostOpenFlags(ctx, wanted);
+  const mode = ctx.arg32(CREATE_IN.mode) & 0o7777;
+  ctx.takeUmask(ctx.arg32(CREATE_IN.umask));
+  const dot = ctx.scratchAddress(SCRATCH.DOT);
+  const reserved = reserveHandle(ctx);
+  if (reserved < 0) return reserved;
+  const fd = openRetrying(
+    ctx,
+    dirFd,
+    dot,
+    (flags & ~O_TRUNC) | O_TMPFILE | (wanted & O_EXCL),
+    mode,
+  );
+  if (fd < 0) return fd;
+  return replyCreated(ctx, parent, fd, flags, KEEP.HELD);
+}
+
+/**
+ * FLUSH: the host sees a close(2) of its own, which is where NFS and quotas report errors. Local file
+ * systems do nothing there, and are told nothing. Running out of descriptors must not fail a close(2).
+ */
+export function flush(ctx: Context): number {
+  if (ctx.has(NEGOTIATED.NO_OPEN)) return -ERRNO.ENOSYS;
+  const slot = ctx.pinNode();
+  if (slot < 0) return slot;
+  const { handles, inodes, mounts } = ctx.tables;
+  if (mounts.hasFlag(inodes.mount(slot), MOUNT_FLAG.LOCAL)) return 0;
+  if (!ctx.mayBlock) return DEFER;
+  const handle = ctx.useHandle(ctx.argLo(FLUSH_IN.fh), ctx.argHi(FLUSH_IN.fh), slot, false);
+  if (handle < 0) return handle;
+  const copy = dup(handles.fd(handle));
+  return copy < 0 ? 0 : close(copy);
+}
+
+/** RELEASE. */
+export function release(ctx: Context): number {
+  return ctx.has(NEGOTIATED.NO_OPEN) ? -ERRNO.ENOSYS : releaseHandle(ctx, false);
+}
+
+/** RELEASEDIR. */
+export function releasedir(ctx: Context): number {
+  return ctx.has(NEGOTIATED.NO_OPENDIR) ? -ERRNO.ENOSYS : releaseHandle(ctx, true);
+}
+
+/** By the handle alone: the kernel may have forgotten the inode already. */
+function releaseHandle(ctx: Context, isDir: boolean): number {
+  const handle = ctx.useHandle(
+    ctx.argLo(RELEASE_IN.fh),
+    ctx.argHi(RELEASE_IN.fh),
+    ctx.nodeLo,
+    isDir,
+  );
+  if (handle < 0) return handle;
+  ctx.tables.handles.release(handle);
+  return 0;
+}
+
+/** FSYNC. */
+export function fsyncFile(ctx: Context): number {
+  return sync(ctx, false, ctx.has(NEGOTIATED.NO_OPEN));
+}
+
+/** FSYNCDIR. */
+export function fsyncDirectory(ctx: Context): number {
+  return sync(ctx, true, ctx.has(NEGOTIATED.NO_OPENDIR));
+}
+
+function sync(ctx: Context, isDir: boolean, hasNoHandle: boolean): number {
+  const fd = handleFd(ctx, FSYNC_IN.fh, isDir, hasNoHandle, O_RDONLY);
+  if (fd < 0) return fd;
+  return (ctx.arg32(FSYNC_IN.fsync_flags) & FUSE_FSYNC_FDATASYNC) !== 0 ? fdatasync(fd) : fsync(fd);
+}
+
+/**
+ * The descriptor a request works on: the handle's, or where the kernel opens without a message one
+ * opened for this request.
+ * @returns it, or -errno
+ */
+export function handleFd(
+  ctx: Context,
+  fhOffset: number,
+  isDir: boolean,
+  hasNoHandle: boolean,
+  accessMode: number,
+): number {
+  const slot = ctx.pinNode();
+  if (slot < 0) return slot;
+  if (hasNoHandle) {
+    return openInodeBriefly(ctx, slot, accessMode | O_CLOEXEC | (isDir ? O_DIRECTORY : 0));
+  }
+  const handle = ctx.useHandle(ctx.argLo(fhOffset), ctx.argHi(fhOffset), slot, isDir);
+  return handle < 0 ? handle : ctx.tables.handles.fd(handle);
+}

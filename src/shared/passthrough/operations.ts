@@ -1,0 +1,254 @@
+/**
+ * Which function runs which opcode, and how one request is run and answered: the same on main and in
+ * a lane, whichever engine brought the request.
+ */
+import { ERRNO } from '../abi/errno.ts';
+import { FUSE_ROOT_ID } from '../abi/flags.ts';
+import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../abi/opcodes.ts';
+import { BATCH_FORGET_IN, FORGET_IN, FORGET_ONE, IN_HEADER, OUT_HEADER } from '../abi/structs.ts';
+import { STAT } from '../memory/stats-block.ts';
+import { EFFECT, type ThreadJournal } from '../memory/thread-journal.ts';
+import { write as writeBytes } from '../sys/libc.ts';
+import { getattr, setattr, statxOperation } from './attributes.ts';
+import { type Context, DEFER, HAND_OVER } from './context.ts';
+import { copyRange, copyRange64, fallocateFile, lseekFile, read, write } from './data.ts';
+import { readdir, readdirplus, undoListing } from './directories.ts';
+import { syncDirectories } from './directory-sync.ts';
+import {
+  create,
+  flush,
+  fsyncDirectory,
+  fsyncFile,
+  open,
+  opendir,
+  release,
+  releasedir,
+  tmpfile,
+} from './files.ts';
+import { access, statfs, syncFilesystem } from './filesystem-wide.ts';
+import {
+  link,
+  lookup,
+  mkdir,
+  mknod,
+  readlink,
+  rename,
+  rename2,
+  rmdir,
+  symlink,
+  unlink,
+} from './names.ts';
+import { getXattr, listXattr, removeXattr, setXattr } from './xattrs.ts';
+
+/**
+ * Runs the request the context is at. The body of the reply is written to the reply buffer.
+ * @returns its length, -errno, DEFER or HAND_OVER
+ */
+export type Operation = (ctx: Context) => number;
+
+function absent(): number {
+  return -ERRNO.ENOSYS;
+}
+
+/** Operations by opcode. Opcodes of class `control` are not here: they are main's own. */
+export const OPERATIONS: readonly Operation[] = makeOperations([
+  [OP.LOOKUP, lookup],
+  [OP.GETATTR, getattr],
+  [OP.SETATTR, setattr],
+  [OP.READLINK, readlink],
+  [OP.SYMLINK, symlink],
+  [OP.MKNOD, mknod],
+  [OP.MKDIR, mkdir],
+  [OP.UNLINK, unlink],
+  [OP.RMDIR, rmdir],
+  [OP.RENAME, rename],
+  [OP.LINK, link],
+  [OP.OPEN, open],
+  [OP.READ, read],
+  [OP.WRITE, write],
+  [OP.STATFS, statfs],
+  [OP.RELEASE, release],
+  [OP.FSYNC, fsyncFile],
+  [OP.SETXATTR, setXattr],
+  [OP.GETXATTR, getXattr],
+  [OP.LISTXATTR, listXattr],
+  [OP.REMOVEXATTR, removeXattr],
+  [OP.FLUSH, flush],
+  [OP.OPENDIR, opendir],
+  [OP.READDIR, readdir],
+  [OP.RELEASEDIR, releasedir],
+  [OP.FSYNCDIR, fsyncDirectory],
+  [OP.ACCESS, access],
+  [OP.CREATE, create],
+  [OP.FALLOCATE, fallocateFile],
+  [OP.READDIRPLUS, readdirplus],
+  [OP.RENAME2, rename2],
+  [OP.LSEEK, lseekFile],
+  [OP.COPY_FILE_RANGE, copyRange],
+  [OP.COPY_FILE_RANGE_64, copyRange64],
+  [OP.SYNCFS, syncFilesystem],
+  [OP.TMPFILE, tmpfile],
+  [OP.STATX, statxOperation],
+]);
+
+function makeOperations(rows: readonly (readonly [number, Operation])[]): Operation[] {
+  const operations = new Array<Operation>(OPCODE_LIMIT).fill(absent);
+  for (const [opcode, operation] of rows) operations[opcode] = operation;
+  return operations;
+}
+
+/**
+ * Runs the loaded request by its opcode, and turns a throw into EIO.
+ * @returns as an Operation
+ */
+export function runOperation(ctx: Context): number {
+  const row = ctx.opcode < OPCODE_LIMIT ? ROW_BY_OPCODE[ctx.opcode] : undefined;
+  if (row === undefined) return -ERRNO.ENOSYS;
+  if (ctx.lengthBytes < IN_HEADER.SIZE + row.inSizeBytes) return -ERRNO.EINVAL;
+  try {
+    const result = OPERATIONS[ctx.opcode](ctx);
+    if (result < 0 || !ctx.config.syncDirectories) return result;
+    const error = syncDirectories(ctx);
+    if (error < 0) undoEffects(ctx, ctx.tables.journal, ctx.reply);
+    return error < 0 ? error : result;
+  } catch (error) {
+    reportException(ctx, row.name, error);
+    recoverThread(ctx, ctx.tables.thread, ctx.tables.journal);
+    undoEffects(ctx, ctx.tables.journal, ctx.reply);
+    ctx.restoreFsetid();
+    return -ERRNO.EIO;
+  }
+}
+
+/** Counts a throw, which is a defect, and logs it once for each `what`. */
+export function reportException(ctx: Context, what: string, error: unknown): void {
+  ctx.tables.stats.add(STAT.EXCEPTIONS, 1);
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  ctx.report(
+    'error',
+    `exception-${what}`,
+    `${what} failed with an exception, answered EIO: ${text}`,
+  );
+}
+
+/** Writes fuse_out_header in front of the reply's body. @returns the length of the whole */
+export function putReplyHeader(ctx: Context, result: number): number {
+  const length = OUT_HEADER.SIZE + Math.max(result, 0);
+  const at = ctx.reply >> 2;
+  ctx.u32[at] = length;
+  ctx.i32[at + 1] = Math.min(result, 0);
+  ctx.i32[at + 2] = ctx.uniqueLo();
+  ctx.i32[at + 3] = ctx.uniqueHi();
+  return length;
+}
+
+/**
+ * Answers the request with the body in the reply buffer, or with an error.
+ * @param result length of the body, or -errno
+ * @returns whether the kernel took it
+ */
+export function reply(ctx: Context, fuseFd: number, result: number): boolean {
+  ctx.tracer?.reply(ctx, result);
+  const length = putReplyHeader(ctx, result);
+  const row = ROW_BY_OPCODE[ctx.opcode];
+  if (row !== undefined) ctx.tables.stats.countReply(row.statsIndex, result);
+  for (;;) {
+    const written = writeBytes(fuseFd, ctx.base + ctx.reply, length);
+    if (written === length) return true;
+    if (written === -ERRNO.EINTR || written === -ERRNO.EAGAIN) continue;
+    // ENOENT: the caller was killed and the request is gone. ENODEV: the mount is.
+    ctx.tables.stats.add(STAT.DROPPED_REPLIES, 1);
+    if (written !== -ERRNO.ENOENT && written !== -ERRNO.ENODEV && written !== -ERRNO.ECONNABORTED) {
+      ctx.report(
+        'error',
+        `reply-${-written}`,
+        `the kernel refused a reply to ${row?.name ?? ctx.opcode} (errno ${-written})`,
+      );
+    }
+    return false;
+  }
+}
+
+/** Answers, and takes back what the operation counted when the kernel will not hear of it. */
+export function replyOrUndo(ctx: Context, fuseFd: number, result: number): void {
+  if (reply(ctx, fuseFd, result)) ctx.tables.journal.effectNone();
+  else undoEffects(ctx, ctx.tables.journal, ctx.reply);
+}
+
+/**
+ * Undoes what a journal says its request has changed.
+ * @param replyAt where in the request memory that thread's reply buffer is
+ */
+export function undoEffects(ctx: Context, journal: ThreadJournal, replyAt: number): void {
+  const effect = journal.effect();
+  if (effect === EFFECT.NONE) return;
+  const slot = journal.effectSlot();
+  const epoch = journal.effectEpoch();
+  const handle = journal.effectHandleIndex();
+  const bytes = journal.effectBytes();
+  journal.effectNone();
+  if ((effect & EFFECT.HANDLE) !== 0) ctx.dropHandle(handle);
+  if ((effect & EFFECT.LOOKUP) !== 0) ctx.forget(slot, epoch, 1);
+  if ((effect & EFFECT.DIRECTORY_ENTRIES) !== 0) undoListing(ctx, replyAt + OUT_HEADER.SIZE, bytes);
+}
+
+/**
+ * Gives back what a thread held in the middle of a request: locks first, then all else. For a thread
+ * that died, and for one that threw.
+ */
+export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
+  const { inodes, handles, mounts, fds } = ctx.tables;
+  inodes.recoverOwner(thread);
+  mounts.recoverOwner(thread);
+  fds.recoverOwner(thread);
+  handles.recoverOwner(thread, journal.directory());
+  journal.setDirectory(0);
+  ctx.giveBack(journal);
+  if (journal.mountRef() >= 0) ctx.releaseMount(journal.mountRef());
+  journal.setMountRef(-1);
+}
+
+/** FORGET: no reply. */
+export function forget(ctx: Context): void {
+  forgetOne(
+    ctx,
+    ctx.nodeLo,
+    ctx.nodeHi,
+    ctx.argLo(FORGET_IN.nlookup),
+    ctx.argHi(FORGET_IN.nlookup),
+  );
+}
+
+/** BATCH_FORGET: no reply. */
+export function batchForget(ctx: Context): void {
+  const room = ctx.lengthBytes - IN_HEADER.SIZE - BATCH_FORGET_IN.SIZE;
+  const count = Math.min(ctx.arg32(BATCH_FORGET_IN.count), Math.floor(room / FORGET_ONE.SIZE));
+  for (let i = 0; i < count; i++) {
+    const at = BATCH_FORGET_IN.SIZE + i * FORGET_ONE.SIZE;
+    forgetOne(
+      ctx,
+      ctx.argLo(at + FORGET_ONE.nodeid),
+      ctx.argHi(at + FORGET_ONE.nodeid),
+      ctx.argLo(at + FORGET_ONE.nlookup),
+      ctx.argHi(at + FORGET_ONE.nlookup),
+    );
+  }
+}
+
+/** Counts above 2^31 never come about; they saturate. */
+function forgetOne(
+  ctx: Context,
+  nodeLo: number,
+  nodeHi: number,
+  countLo: number,
+  countHi: number,
+): void {
+  if (nodeLo === FUSE_ROOT_ID && nodeHi === 0) return;
+  const count = countHi !== 0 || countLo < 0 ? 0x7fffffff : countLo;
+  ctx.forget(nodeLo, nodeHi, count);
+}
+
+/** Whether an answer means that a lane has to run the request. */
+export function isDeferred(result: number): boolean {
+  return result === DEFER || result === HAND_OVER;
+}

@@ -1,0 +1,105 @@
+/**
+ * SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR. The calls of the f- family refuse O_PATH descriptors, so
+ * they go by "<fd>" below /proc/self/fd, which is every lane's working directory.
+ */
+import { ERRNO } from '../abi/errno.ts';
+import { FUSE_SETXATTR_ACL_KILL_SGID } from '../abi/flags.ts';
+import { GETXATTR_IN, GETXATTR_OUT, SETXATTR_IN } from '../abi/structs.ts';
+import { getxattr, listxattr, removexattr, setxattr } from '../sys/libc.ts';
+import { NEGOTIATED } from './config.ts';
+import type { Context } from './context.ts';
+import { inodeFd, procPathFromHere } from './inode-access.ts';
+
+/** XATTR_SIZE_MAX and XATTR_LIST_MAX (include/uapi/linux/limits.h). */
+const XATTR_MAX_BYTES = 65536;
+const TRUSTED = Buffer.from('trusted.');
+
+/** The path of the request's inode, or -errno. */
+function inodePath(ctx: Context): number {
+  // ENOSYS makes the kernel stop asking, which is what the option is for.
+  if (!ctx.config.xattr) return -ERRNO.ENOSYS;
+  const slot = ctx.pinNode();
+  if (slot < 0) return slot;
+  const fd = inodeFd(ctx, slot);
+  return fd < 0 ? fd : procPathFromHere(ctx, fd);
+}
+
+/** SETXATTR: name, NUL, value. */
+export function setXattr(ctx: Context): number {
+  const path = inodePath(ctx);
+  if (path < 0) return path;
+  const name = ctx.body + ctx.setxattrInBytes();
+  const length = ctx.nameLength(name);
+  if (length < 0) return -ERRNO.EINVAL;
+  const size = ctx.arg32(SETXATTR_IN.size);
+  const value = name + length + 1;
+  if (size > XATTR_MAX_BYTES) return -ERRNO.E2BIG;
+  if (value + size > ctx.message + ctx.lengthBytes) return -ERRNO.EINVAL;
+  // An ACL of a group the caller is not in: the kernel wants the set-group-id bit gone.
+  const kill =
+    ctx.has(NEGOTIATED.SETXATTR_EXT) &&
+    (ctx.arg32(SETXATTR_IN.setxattr_flags) & FUSE_SETXATTR_ACL_KILL_SGID) !== 0;
+  if (kill) ctx.dropFsetid();
+  const flags = ctx.arg32(SETXATTR_IN.flags);
+  const error = setxattr(path, ctx.address(name), ctx.address(value), size, flags);
+  if (kill) ctx.restoreFsetid();
+  return error;
+}
+
+/** GETXATTR: the value, or its size when the caller gave no room. */
+export function getXattr(ctx: Context): number {
+  const path = inodePath(ctx);
+  if (path < 0) return path;
+  const room = Math.min(ctx.arg32(GETXATTR_IN.size), XATTR_MAX_BYTES);
+  const name = ctx.body + GETXATTR_IN.SIZE;
+  if (ctx.nameLength(name) < 0) return -ERRNO.EINVAL;
+  const count = getxattr(path, ctx.address(name), ctx.address(ctx.out), room);
+  return replySized(ctx, count, room);
+}
+
+/** LISTXATTR. */
+export function listXattr(ctx: Context): number {
+  const path = inodePath(ctx);
+  if (path < 0) return path;
+  const room = Math.min(ctx.arg32(GETXATTR_IN.size), XATTR_MAX_BYTES);
+  if (ctx.callerUid() === 0) {
+    return replySized(ctx, listxattr(path, ctx.address(ctx.out), room), room);
+  }
+  // The host would hide trusted names from the caller, but shows them to us.
+  const count = listxattr(path, ctx.address(ctx.out), XATTR_MAX_BYTES);
+  const shown = count < 0 ? count : dropTrusted(ctx, count);
+  return room > 0 && shown > room ? -ERRNO.ERANGE : replySized(ctx, shown, room);
+}
+
+/** Takes the names of the trusted namespace out of the list in the reply. @returns what is left */
+function dropTrusted(ctx: Context, bytes: number): number {
+  let kept = 0;
+  for (let at = 0; at < bytes; ) {
+    const end = ctx.u8.indexOf(0, ctx.out + at) - ctx.out + 1;
+    if (!startsWithTrusted(ctx, ctx.out + at)) {
+      ctx.u8.copyWithin(ctx.out + kept, ctx.out + at, ctx.out + end);
+      kept += end - at;
+    }
+    at = end;
+  }
+  return kept;
+}
+
+function startsWithTrusted(ctx: Context, at: number): boolean {
+  for (let i = 0; i < TRUSTED.length; i++) if (ctx.u8[at + i] !== TRUSTED[i]) return false;
+  return true;
+}
+
+function replySized(ctx: Context, count: number, room: number): number {
+  if (count < 0 || room > 0) return count;
+  ctx.putWords(GETXATTR_OUT.size, count, 0);
+  return GETXATTR_OUT.SIZE;
+}
+
+/** REMOVEXATTR. */
+export function removeXattr(ctx: Context): number {
+  const path = inodePath(ctx);
+  if (path < 0) return path;
+  if (ctx.nameLength(ctx.body) < 0) return -ERRNO.EINVAL;
+  return removexattr(path, ctx.address(ctx.body));
+}

@@ -1,0 +1,170 @@
+/**
+ * A lane: a piscina worker that takes requests from the rings, runs what may block, and answers the
+ * kernel itself. It runs until it is told to stop.
+ */
+import { readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { MessagePort } from 'node:worker_threads';
+import { ERRNO, errnoName } from '../shared/abi/errno.ts';
+import type { SharedMemory } from '../shared/memory/shared-memory.ts';
+import { laneThread } from '../shared/memory/thread-journal.ts';
+import { WorkRings } from '../shared/memory/work-rings.ts';
+import { laneLimit } from '../shared/passthrough/bulkhead.ts';
+import type { PassthroughConfig } from '../shared/passthrough/config.ts';
+import { Context, HAND_OVER, type LogLevel } from '../shared/passthrough/context.ts';
+import { isDeferred, replyOrUndo, runOperation } from '../shared/passthrough/operations.ts';
+import { Tracer } from '../shared/passthrough/trace.ts';
+import { CLONE_FS } from '../shared/sys/constants.ts';
+import { addressOf, close, fchdir, umask, unshare, write } from '../shared/sys/libc.ts';
+
+/** What main gives a lane at its start. */
+export interface LaneTask {
+  readonly lane: number;
+  readonly memory: SharedMemory;
+  readonly config: PassthroughConfig;
+  readonly fuseFd: number;
+  /** An eventfd that wakes main. */
+  readonly wakeFd: number;
+  /** Where trace lines go, -1 for nowhere. */
+  readonly traceFd: number;
+  readonly port: MessagePort;
+}
+
+/** What a lane tells main, over the port. */
+export type LaneMessage =
+  | { readonly kind: 'started' }
+  | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
+  | { readonly kind: 'handOver'; readonly slot: number };
+
+/** Bounds a sleep: a wake-up that went astray costs no more than this. */
+const SLEEP_MS = 500;
+
+class Lane {
+  readonly #task: LaneTask;
+  readonly #ctx: Context;
+  readonly #wakeValue = new BigUint64Array(new SharedArrayBuffer(8)).fill(1n);
+  readonly #wakeAddress = addressOf(this.#wakeValue);
+  #lastMount = 0;
+
+  constructor(task: LaneTask) {
+    this.#task = task;
+    this.#ctx = new Context({
+      memory: task.memory,
+      config: task.config,
+      thread: laneThread(task.lane),
+      mayBlock: true,
+      isInProcSelfFd: true,
+      report: (level, key, text) => this.#tell({ kind: 'log', level, key, text }),
+      tracer: task.traceFd >= 0 ? new Tracer(task.traceFd, `lane-${task.lane}`) : undefined,
+      closeHeld: (fd) => {
+        close(fd);
+      },
+    });
+  }
+
+  run(): void {
+    const { journal } = this.#ctx.tables;
+    journal.setThreadId(ownThreadId());
+    this.#tell({ kind: 'started' });
+    for (;;) {
+      if (this.#serveOne()) continue;
+      journal.announceSleep();
+      // Main looks for sleepers after it pushed: one of us sees the other.
+      if (this.#hasWork()) {
+        journal.announceRunning();
+        continue;
+      }
+      if (journal.isStopping()) return;
+      journal.sleep(SLEEP_MS);
+      journal.announceRunning();
+    }
+  }
+
+  #tell(message: LaneMessage): void {
+    this.#task.port.postMessage(message);
+  }
+
+  #hasWork(): boolean {
+    const { rings, mounts } = this.#ctx.tables;
+    const limit = laneLimit(mounts, this.#task.config.lanes);
+    for (let mount = 0; mount < mounts.limit(); mount++) {
+      if (rings.depth(mount) > 0 && mounts.activeLanes(mount) < limit) return true;
+    }
+    return false;
+  }
+
+  /** Takes one item from the first ring that has any and lets us in. @returns whether there was one */
+  #serveOne(): boolean {
+    const { rings, mounts, journal } = this.#ctx.tables;
+    const count = mounts.limit();
+    const limit = laneLimit(mounts, this.#task.config.lanes);
+    for (let i = 0; i < count; i++) {
+      const mount = (this.#lastMount + i) % count;
+      if (rings.depth(mount) <= 0 || !mounts.enterLaneNoted(mount, limit, journal)) continue;
+      const item = rings.pop(mount, journal);
+      if (item !== WorkRings.EMPTY) this.#serve(item);
+      // The permit may have been traded for another mount's meanwhile.
+      mounts.leaveLaneNoted(journal);
+      this.#lastMount = mount;
+      if (item !== WorkRings.EMPTY) return true;
+    }
+    return false;
+  }
+
+  #serve(item: number): void {
+    const { journal, slots } = this.#ctx.tables;
+    if (item < 0) {
+      // Before the call: whoever comes after us must not close the number a second time.
+      journal.cells[journal.itemAt] = 0;
+      close(~item);
+      return;
+    }
+    if (slots.start(item) && !this.#answer(item)) return;
+    this.#freeSlot(item);
+    if (this.#ctx.isUnsafe) throw new Error('privileges could not be restored; this lane ends');
+  }
+
+  /** @returns false when the slot went back to main */
+  #answer(slot: number): boolean {
+    const ctx = this.#ctx;
+    const { slots } = ctx.tables;
+    ctx.load(slots.messageAt(slot));
+    ctx.receivedUs = slots.received(slot);
+    const result = runOperation(ctx);
+    // Before the reply: with it the kernel may drop its last reference to what we hold.
+    ctx.finish();
+    if (result === HAND_OVER) {
+      slots.handOver(slot, ctx.handOverTo, ctx.tables.journal);
+      this.#tell({ kind: 'handOver', slot });
+      return false;
+    }
+    slots.replying(slot);
+    replyOrUndo(ctx, this.#task.fuseFd, isDeferred(result) ? -ERRNO.EIO : result);
+    return true;
+  }
+
+  #freeSlot(slot: number): void {
+    const { slots, mounts, journal } = this.#ctx.tables;
+    slots.free(slot, mounts, journal);
+    if (slots.takeWake()) write(this.#task.wakeFd, this.#wakeAddress, 8);
+  }
+}
+
+/** The kernel's number of this thread. */
+function ownThreadId(): number {
+  return Number(basename(readlinkSync('/proc/thread-self')));
+}
+
+/** The piscina task: returns when the lane was told to stop. */
+export default function lane(task: LaneTask): void {
+  // A working directory and umask of this thread's own: "<fd>" then names what /proc/self/fd/<fd>
+  // does, and files get the mode the kernel asked for.
+  const error = unshare(CLONE_FS);
+  // Going on would set them for the whole process, and lanes would overwrite each other's umask.
+  if (error < 0)
+    throw new Error(`unshare(CLONE_FS): ${errnoName(error)}; allow it in the seccomp profile`);
+  umask(0);
+  fchdir(task.config.procSelfFd);
+  new Lane(task).run();
+  task.port.close();
+}

@@ -1,0 +1,217 @@
+/** Finds where two runs of the same sequences differ. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Json, Operation, Outcome, Sequence, TreeEntry } from './operations.ts';
+
+/** What one trial gave on one side: an outcome list per actor, and the tree at the end. */
+export interface SideResult {
+  readonly outcomes: readonly (readonly Outcome[])[];
+  readonly tree: readonly TreeEntry[];
+}
+
+/** A difference that every FUSE mount with this flag shows, and why. */
+interface KnownDeviation {
+  readonly reason: string;
+  /** The flag of `sluice mount` without which there is no such difference. */
+  readonly flag: string | undefined;
+  matches(operation: Operation, plain: Outcome, mounted: Outcome): boolean;
+}
+
+const WRITEBACK = '--writeback';
+
+/** Whether two seeks for data or a hole differ by whole pages: data begins and ends with those. */
+function differsByPages(plain: Outcome, mounted: Outcome): boolean {
+  const here = plain['result'];
+  const there = mounted['result'];
+  if (here === 'ENXIO') return typeof there === 'number' && there % PAGE === 0;
+  if (typeof here !== 'number') return false;
+  if (there === 'ENXIO') return true;
+  return typeof there === 'number' && there % PAGE === 0 && Math.abs(there - here) > 1;
+}
+
+/** Blocks of a file that hold no data, in units of 512 bytes: two of the file system's. */
+const METADATA_BLOCKS = 16;
+const BLOCK_UNITS = 8;
+const PAGE = 4096;
+
+const KNOWN_DEVIATIONS: readonly KnownDeviation[] = [
+  {
+    reason:
+      'ext4 counts blocks of the extent tree and of attributes, which depend on how its free space lies',
+    flag: undefined,
+    matches: (operation, plain, mounted) => {
+      const more = Math.abs(Number(plain['blocks']) - Number(mounted['blocks']));
+      return (
+        operation.op === 'blocks' &&
+        isDeepStrictEqual({ ...plain, blocks: null }, { ...mounted, blocks: null }) &&
+        more <= METADATA_BLOCKS &&
+        more % BLOCK_UNITS === 0
+      );
+    },
+  },
+  {
+    reason:
+      'ext4 takes an allocated, unwritten range for data as far as its pages are cached, and the mount reads ahead and drops pages at other times',
+    flag: undefined,
+    matches: (operation, plain, mounted) =>
+      operation.op === 'seek' &&
+      (operation.whence === 'DATA' || operation.whence === 'HOLE') &&
+      differsByPages(plain, mounted),
+  },
+  {
+    reason:
+      'with its writeback cache the kernel answers st_blocks from its own attributes, which fsync does not renew: those of before the write, until they expire',
+    flag: WRITEBACK,
+    matches: (operation, plain, mounted) =>
+      operation.op === 'blocks' &&
+      isDeepStrictEqual({ ...plain, blocks: null }, { ...mounted, blocks: null }),
+  },
+  {
+    reason:
+      'with the writeback cache the host does not know where data is, so that all of a file counts as data',
+    flag: WRITEBACK,
+    matches: (operation, _plain, mounted) =>
+      operation.op === 'seek' &&
+      (operation.whence === 'HOLE' || operation.whence === 'DATA') &&
+      typeof mounted.result === 'number',
+  },
+  {
+    reason:
+      'with the writeback cache the kernel moves mtime before a fallocate that the host then refuses, and atime when it reads the rest of a page for a write',
+    flag: WRITEBACK,
+    matches: (operation, plain, mounted) => {
+      const moved = ['mtime', 'atime'].filter((field) => mounted[field] === 'recent');
+      const known = Object.fromEntries(moved.map((field) => [field, null]));
+      return (
+        operation.op === 'stat' && sameOutcome({ ...plain, ...known }, { ...mounted, ...known })
+      );
+    },
+  },
+];
+
+function isKnown(
+  operation: Operation,
+  plain: Outcome,
+  mounted: Outcome,
+  flags: readonly string[],
+): boolean {
+  return KNOWN_DEVIATIONS.some(
+    (known) =>
+      (known.flag === undefined || flags.includes(known.flag)) &&
+      known.matches(operation, plain, mounted),
+  );
+}
+
+/** An atime that a read on either side may have moved says nothing. */
+function withoutMovedAtime(outcome: Outcome, other: Outcome): Outcome {
+  if (outcome['atime'] !== 'moved' && other['atime'] !== 'moved') {
+    return outcome;
+  }
+  return { ...outcome, atime: null };
+}
+
+function sameOutcome(plain: Outcome, mounted: Outcome): boolean {
+  return isDeepStrictEqual(withoutMovedAtime(plain, mounted), withoutMovedAtime(mounted, plain));
+}
+
+/** The first operation of an actor that went differently, in words; nothing when all are equal. */
+export function compareOutcomes(
+  actor: number,
+  sequence: Sequence,
+  plain: readonly Outcome[],
+  mounted: readonly Outcome[],
+  flags: readonly string[] = [],
+): string | undefined {
+  for (const [index, operation] of sequence.entries()) {
+    const here = plain[index];
+    const there = mounted[index];
+    if (!sameOutcome(here, there) && !isKnown(operation, here, there, flags)) {
+      return [
+        `actor ${actor}, operation ${index}: ${JSON.stringify(operation)}`,
+        `  plain: ${JSON.stringify(here)}`,
+        `  mount: ${JSON.stringify(there)}`,
+      ].join('\n');
+    }
+  }
+  return undefined;
+}
+
+interface TreeComparison {
+  readonly leftName: string;
+  readonly rightName: string;
+  /** True for two views of the same files. */
+  readonly sameInodes: boolean;
+  /** The kernel may have moved the mtime of what is on the right: see KNOWN_DEVIATIONS. */
+  readonly movesMtime?: boolean;
+}
+
+/** The first object that two trees do not share, in words. */
+export function compareTrees(
+  left: readonly TreeEntry[],
+  right: readonly TreeEntry[],
+  { leftName, rightName, sameInodes, movesMtime = false }: TreeComparison,
+): string | undefined {
+  const rightByPath = new Map(right.map((entry) => [entry.path, entry]));
+  for (const entry of left) {
+    const twin = rightByPath.get(entry.path);
+    rightByPath.delete(entry.path);
+    const isMoved = movesMtime && twin?.facts['mtime'] === 'recent';
+    const known = isMoved ? { mtime: null } : {};
+    const here: Json = { ...entry.facts, ...known, ino: sameInodes ? entry.ino : 0 };
+    const there: Json | undefined = twin && {
+      ...twin.facts,
+      ...known,
+      ino: sameInodes ? twin.ino : 0,
+    };
+    if (!isDeepStrictEqual(here, there)) {
+      return [
+        `tree, ${JSON.stringify(entry.path)}`,
+        `  ${leftName}: ${JSON.stringify(here)}`,
+        `  ${rightName}: ${JSON.stringify(there ?? 'does not exist')}`,
+      ].join('\n');
+    }
+  }
+  for (const extra of rightByPath.values()) {
+    return `tree, ${JSON.stringify(extra.path)}: only in ${rightName}`;
+  }
+  return undefined;
+}
+
+/**
+ * Compares the plain directory, the mount, and the mount's backing directory.
+ *
+ * @param flags - those of the mount
+ * @returns the first difference in words, or nothing
+ */
+export function compareSides(
+  sequences: readonly Sequence[],
+  plain: SideResult,
+  mounted: SideResult,
+  backing: readonly TreeEntry[],
+  flags: readonly string[] = [],
+): string | undefined {
+  for (const [actor, sequence] of sequences.entries()) {
+    const difference = compareOutcomes(
+      actor,
+      sequence,
+      plain.outcomes[actor],
+      mounted.outcomes[actor],
+      flags,
+    );
+    if (difference !== undefined) {
+      return difference;
+    }
+  }
+  return (
+    compareTrees(plain.tree, mounted.tree, {
+      leftName: 'plain',
+      rightName: 'mount',
+      sameInodes: false,
+      movesMtime: flags.includes(WRITEBACK),
+    }) ??
+    compareTrees(mounted.tree, backing, {
+      leftName: 'mount',
+      rightName: 'backing',
+      sameInodes: true,
+    })
+  );
+}

@@ -1,0 +1,128 @@
+/**
+ * Loaded into the daemon by `--import`, on main and in every lane: makes lanes die.
+ *
+ * FAULT_TERMINATE=COUNT:EVERY_MS  main ends its lanes, one after the other, so often
+ * FAULT_LANE=POINT:HOW:EVERY      a lane ends itself at each EVERYth pass of a point, by `throw` or `heap`
+ */
+import { BroadcastChannel, isMainThread, threadId } from 'node:worker_threads';
+import { Lanes } from '../../src/main/dispatch/lanes.ts';
+import { RequestSlots } from '../../src/shared/memory/request-slots.ts';
+import { ThreadJournal } from '../../src/shared/memory/thread-journal.ts';
+
+/** Where a lane can be made to die. */
+export type FaultPoint = 'idle' | 'popped' | 'executing' | 'replying' | 'replied' | 'freeing';
+export type FaultKind = 'throw' | 'heap';
+
+/** Over it a lane tells that it serves. Before that it loads native code, whose end ends the process. */
+const SERVING = 'sluice-saboteur';
+
+interface Thread {
+  readonly threadId: number;
+  terminate(): unknown;
+}
+
+function terminateLanes(count: number, everyMs: number): void {
+  const serving = new Set<number>();
+  const channel = new BroadcastChannel(SERVING);
+  channel.onmessage = (event) => serving.add((event as { data: number }).data);
+  (channel as unknown as { unref(): void }).unref();
+  const start = Lanes.prototype.start;
+  Lanes.prototype.start = async function (this: Lanes): Promise<void> {
+    await start.call(this);
+    let done = 0;
+    const timer = setInterval(() => {
+      const threads = this.threads() as readonly Thread[];
+      const alive = threads.filter((thread) => serving.has(thread.threadId));
+      const victim = alive[done % Math.max(alive.length, 1)];
+      if (victim === undefined) return;
+      serving.delete(victim.threadId);
+      victim.terminate();
+      if (++done < count) return;
+      clearInterval(timer);
+      process.stdout.write('saboteur: done\n');
+    }, everyMs);
+  };
+}
+
+function tellThatItServes(): void {
+  const { setThreadId } = ThreadJournal.prototype;
+  ThreadJournal.prototype.setThreadId = function (id): void {
+    setThreadId.call(this, id);
+    const channel = new BroadcastChannel(SERVING);
+    channel.postMessage(threadId);
+    channel.close();
+  };
+}
+
+/** Fills the heap until the thread's limit ends it. */
+function fillHeap(): never {
+  const kept: unknown[] = [];
+  for (;;) kept.push(new Array(10_000).fill({}));
+}
+
+function sabotageLane(point: FaultPoint, kind: FaultKind, every: number): void {
+  let passes = 0;
+  const pass = (): void => {
+    if (++passes % every !== 0) return;
+    if (kind === 'heap') fillHeap();
+    throw new Error(`sabotage: ${point}`);
+  };
+  const { start, replying, free } = RequestSlots.prototype;
+  switch (point) {
+    case 'idle': {
+      const { sleep } = ThreadJournal.prototype;
+      ThreadJournal.prototype.sleep = function (timeoutMs): void {
+        sleep.call(this, timeoutMs);
+        pass();
+      };
+      break;
+    }
+    case 'popped':
+      RequestSlots.prototype.start = function (slot): boolean {
+        pass();
+        return start.call(this, slot);
+      };
+      break;
+    case 'executing':
+      RequestSlots.prototype.start = function (slot): boolean {
+        const isStarted = start.call(this, slot);
+        pass();
+        return isStarted;
+      };
+      break;
+    case 'replying':
+      RequestSlots.prototype.replying = function (slot): void {
+        // The operation's effects are noted, the reply is not written.
+        replying.call(this, slot);
+        pass();
+      };
+      break;
+    case 'replied': {
+      const { effectNone } = ThreadJournal.prototype;
+      ThreadJournal.prototype.effectNone = function (): void {
+        // The reply is with the kernel, and nobody has noted that yet.
+        pass();
+        effectNone.call(this);
+      };
+      break;
+    }
+    case 'freeing':
+      RequestSlots.prototype.free = function (slot, mounts, journal): void {
+        pass();
+        free.call(this, slot, mounts, journal);
+      };
+      break;
+  }
+}
+
+const terminate = process.env['FAULT_TERMINATE'];
+const inLane = process.env['FAULT_LANE'];
+if (isMainThread && terminate !== undefined) {
+  const [count, everyMs] = terminate.split(':').map(Number) as [number, number];
+  terminateLanes(count, everyMs);
+}
+if (!isMainThread && terminate !== undefined) tellThatItServes();
+if (!isMainThread && inLane !== undefined) {
+  const [point, kind, every] = inLane.split(':') as [FaultPoint, FaultKind, string];
+  sabotageLane(point, kind, Number(every));
+}

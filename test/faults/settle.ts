@@ -1,0 +1,54 @@
+/** Waits until a mount has given everything back. */
+import { readdirSync, readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Mount, Status } from '../harness/mount.ts';
+import { runOk } from '../harness/run.ts';
+
+const POLL_MS = 300;
+
+/** Of a status line: what comes and goes with requests and inodes. */
+export const HELD_FIELDS = ['inodes', 'lookups', 'handles', 'slotsInUse', 'parked', 'fdsUsed'];
+
+export function held(status: Status): Record<string, number> {
+  return Object.fromEntries(HELD_FIELDS.map((field) => [field, status[field] as number]));
+}
+
+/** Has the kernel forget the names and inodes nobody uses: FORGET for all of them. */
+export async function dropCaches(): Promise<void> {
+  await runOk('sh', ['-c', 'echo 2 > /proc/sys/vm/drop_caches']);
+}
+
+/** The files below the source that the daemon has open, one line for each descriptor. */
+export function openFilesOf(mount: Mount): string[] {
+  const directory = `/proc/${mount.pid}/fd`;
+  return readdirSync(directory)
+    .map((fd) => {
+      try {
+        return readlinkSync(`${directory}/${fd}`);
+      } catch {
+        // Closed meanwhile.
+        return '';
+      }
+    })
+    .filter((path) => path.startsWith(mount.source))
+    .sort();
+}
+
+/**
+ * Drops caches until the mount holds what it held at `start`.
+ *
+ * @throws with what is left when that does not come about in time
+ */
+export async function settle(mount: Mount, start: Status, timeoutMs = 15_000): Promise<Status> {
+  const untilMs = performance.now() + timeoutMs;
+  const wanted = JSON.stringify(held(start));
+  for (;;) {
+    await dropCaches();
+    const status = await mount.status();
+    if (JSON.stringify(held(status)) === wanted) return status;
+    if (performance.now() > untilMs) {
+      throw new Error(`left behind: ${JSON.stringify(held(status))}, at the start ${wanted}`);
+    }
+    await sleep(POLL_MS);
+  }
+}

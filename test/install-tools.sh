@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs what the tests run inside a mount, on Debian and Ubuntu. Silent when nothing is missing.
+set -eu
+
+# command=package
+TOOLS='
+  git=git fio=fio setfattr=attr getfattr=attr setfacl=acl rsync=rsync sqlite3=sqlite3 strace=strace
+  fusermount3=fuse3 bindfs=bindfs mergerfs=mergerfs mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs
+  mkfs.btrfs=btrfs-progs prlimit=util-linux setpriv=util-linux nsenter=util-linux cc=gcc
+  tar=tar diff=diffutils
+'
+PATH="$PATH:/usr/sbin:/sbin"
+
+missing=''
+for tool in $TOOLS; do
+  command -v "${tool%%=*}" >/dev/null 2>&1 || missing="$missing ${tool#*=}"
+done
+[ -e /usr/include/linux/fuse.h ] && [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1 || missing="$missing postgresql"
+[ -n "$missing" ] || exit 0
+
+# shellcheck disable=SC2086 # a list of packages
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+if ! command -v apt-get >/dev/null 2>&1; then
+  echo "install-tools: no apt-get here; install these yourself: $missing" >&2
+  exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+  echo "install-tools: needs root to install: $missing" >&2
+  exit 1
+fi
+
+echo "install-tools: installing $missing"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The database server that the package would start is not wanted: the tests start their own.
+if ! {
+  apt-get -qq update &&
+    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -y install --no-install-recommends $missing
+} >"$log" 2>&1; then
+  tail -n 30 "$log" >&2
+  echo "install-tools: apt-get failed; install these yourself: $missing" >&2
+  exit 1
+fi

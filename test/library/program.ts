@@ -1,0 +1,89 @@
+/**
+ * A program on the library, run by the tests as a child: what it prints is what they judge.
+ * Usage: program.js SCENE SOURCE MOUNTPOINT [SOURCE2 MOUNTPOINT2]
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { type Mounted, mount } from '../../src/main/index.ts';
+
+const HOST_INODES_TRIED = 200;
+const execute = promisify(execFile);
+const [scene, source, mountpoint, source2, mountpoint2] = process.argv.slice(2) as [
+  string,
+  string,
+  string,
+  string?,
+  string?,
+];
+
+/** In a process of its own: the one that serves must not touch the mount. */
+async function shell(script: string, ...args: string[]): Promise<string> {
+  return (await execute('sh', ['-euc', script, 'sh', ...args], { timeout: 15_000 })).stdout;
+}
+
+function say(facts: object): void {
+  process.stdout.write(`${JSON.stringify(facts)}\n`);
+}
+
+function start(from = source, to = mountpoint): Promise<Mounted> {
+  return mount({ source: from, mountpoint: to, logLevel: 'error' });
+}
+
+function knownPaths(mounted: Mounted): string[] {
+  const paths: string[] = [];
+  for (let nodeid = 1; nodeid < HOST_INODES_TRIED; nodeid++) {
+    const path = mounted.pathOf(nodeid);
+    if (path !== undefined) paths.push(path.toString());
+  }
+  return paths;
+}
+
+const SCENES: Readonly<Record<string, () => Promise<void>>> = {
+  async unmount() {
+    const mounted = await start();
+    const read = await shell('echo new > "$1/made"; cat "$1/f"; ls "$1"', mountpoint);
+    const { requests, inodes, lookups, handles } = mounted.status();
+    const { id, warnings } = mounted;
+    say({ id, warnings, read, requests, inodes, lookups, handles });
+    say({ mountpoint: mounted.mountpoint, keepFds: mounted.keepFds(), paths: knownPaths(mounted) });
+    await mounted.unmount();
+    await mounted.unmount();
+    say({ reason: await mounted.unmounted });
+  },
+  async external() {
+    const mounted = await start();
+    await shell('umount "$1"', mountpoint);
+    say({ reason: await mounted.unmounted });
+  },
+  async abort() {
+    const mounted = await start();
+    mounted.abort();
+    say({ reason: await mounted.unmounted });
+  },
+  async two() {
+    const [a, b] = await Promise.all([start(), start(source2, mountpoint2)]);
+    const copy = 'cp "$1/f" "$2/from-one"; cat "$2/f"';
+    const read = await shell(copy, mountpoint, mountpoint2 as string);
+    say({ ids: [a.id, b.id], read });
+    await a.unmount();
+    const stillThere = await shell('cat "$1/from-one"', mountpoint2 as string);
+    await b.unmount();
+    say({ reasons: [await a.unmounted, await b.unmounted], stillThere });
+  },
+  async errors() {
+    const tries = [
+      { source: `${source}/none`, mountpoint },
+      { source, mountpoint: `${mountpoint}/none` },
+      { source, mountpoint: source },
+      { source, mountpoint, lanes: 0 },
+      { source, mountpoint, entryTimeout: -1 },
+    ];
+    for (const input of tries) {
+      const error: unknown = await mount(input).catch((reason: unknown) => reason);
+      const { name, code, exitCode, message } = error as Record<string, unknown>;
+      say({ name, code, exitCode, isOneLine: !String(message).includes('\n') });
+    }
+  },
+};
+
+await SCENES[scene]?.();

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { makeFileSystem } from '../harness/file-systems.ts';
+import { missingTool } from '../harness/run.ts';
+import { everyOptionIsTested, optionTest } from './by-option.ts';
+import { mountinfo, tracedMount } from './traced-mount.ts';
+
+const AS_NOBODY = 'setpriv --reuid 65534 --regid 65534 --clear-groups';
+
+optionTest('allowOther', 'other users come in, or not', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('becoming another user needs root');
+  const open = await tracedMount();
+  assert.equal(await open.sh(`${AS_NOBODY} cat $M/f`), 'old');
+  assert.ok(mountinfo(open.mnt).all.includes('allow_other'));
+  await open.mount.stop();
+  const closed = await tracedMount(['--no-allow-other']);
+  assert.match((await closed.attempt(`${AS_NOBODY} cat $M/f`)).stderr, /Permission denied/);
+  assert.equal(await closed.sh('cat $M/f'), 'old');
+  await closed.mount.stop();
+});
+
+optionTest('defaultPermissions', 'the kernel checks modes, or nobody does', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('becoming another user needs root');
+  const script = `cat $M/f; chmod 600 $S/f; sleep 1.1; ${AS_NOBODY} cat $M/f`;
+  const checked = await tracedMount();
+  assert.match((await checked.attempt(script)).stderr, /Permission denied/);
+  assert.ok(mountinfo(checked.mnt).all.includes('default_permissions'));
+  assert.equal(checked.trace.requests('OPEN', ' uid=65534 ').length, 0);
+  await checked.mount.stop();
+  const unchecked = await tracedMount(['--no-default-permissions']);
+  assert.equal(mountinfo(unchecked.mnt).all.includes('default_permissions'), false);
+  await unchecked.attempt(script);
+  // What the answer is depends on the daemon alone.
+  assert.equal(unchecked.trace.requests('OPEN', ' uid=65534 ').length, 1);
+  await unchecked.mount.stop();
+});
+
+optionTest('defaultPermissions', 'ACLs count as in the directory behind', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('becoming another user needs root');
+  const missing = await missingTool('setfacl');
+  if (missing !== undefined) return t.skip(missing);
+  const { mount, sh, attempt } = await tracedMount();
+  await sh('chown 0:12345 $S/f; chmod 660 $S/f; setfacl -m u:777:rwx,g::--- $S/f');
+  await sh('mkdir $S/acl; setfacl -d -m u::rwx,g::rwx,o::rwx $S/acl; mkdir -m 777 $S/plain');
+  const user = (uid: number, gid: number) => `setpriv --reuid ${uid} --regid ${gid} --clear-groups`;
+  for (const where of ['S', 'M']) {
+    assert.equal(await sh(`${user(777, 777)} cat $${where}/f`), 'old', where);
+    const denied = await attempt(`${user(65534, 12345)} cat $${where}/f`);
+    assert.match(denied.stderr, /Permission denied/, where);
+    const create = `umask 077; touch $${where}/acl/${where} $${where}/plain/${where}`;
+    const modes = await sh(`${create}; cd $S; stat -c %a acl/${where} plain/${where}`);
+    assert.equal(modes, '666\n600', where);
+  }
+  await mount.stop();
+});
+
+optionTest('readOnly', 'nothing can be changed', async () => {
+  const { mount, mnt, sh, attempt } = await tracedMount(['-o', 'ro']);
+  assert.ok(mountinfo(mnt).flags.includes('ro'));
+  for (const script of ['touch $M/new', 'echo x | tee -a $M/f', 'rm $M/f', 'chmod 600 $M/f']) {
+    assert.match((await attempt(script)).stderr, /Read-only file system/, script);
+  }
+  assert.equal(await sh('cat $M/f; ls $S'), 'old\nd\nf');
+  await mount.stop();
+});
+
+optionTest('suid', 'set-user-id programs change the user, or not', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('a set-user-id program of root needs root');
+  const script = `cp $(command -v id) $S/id; chmod 4755 $S/id; ${AS_NOBODY} $M/id -u`;
+  const on = await tracedMount();
+  assert.equal(await on.sh(script), '0');
+  assert.equal(mountinfo(on.mnt).flags.includes('nosuid'), false);
+  await on.mount.stop();
+  const off = await tracedMount(['-o', 'nosuid']);
+  assert.equal(await off.sh(script), '65534');
+  assert.ok(mountinfo(off.mnt).flags.includes('nosuid'));
+  await off.mount.stop();
+});
+
+optionTest('dev', 'device nodes can be opened, or not', async (t) => {
+  const on = await tracedMount();
+  const script = 'rm -f $S/null; mknod $S/null c 1 3; cat $M/null';
+  if (!(await on.attempt(script)).stdout.includes('code 0')) {
+    return t.skip('no device nodes can be made and opened here');
+  }
+  await on.mount.stop();
+  const off = await tracedMount(['-o', 'nodev']);
+  assert.match((await off.attempt(script)).stderr, /Permission denied/);
+  assert.ok(mountinfo(off.mnt).flags.includes('nodev'));
+  await off.mount.stop();
+});
+
+optionTest('exec', 'programs run, or not', async () => {
+  const script = 'printf "#!/bin/sh\\necho ran\\n" > $S/p; chmod 755 $S/p; $M/p';
+  const on = await tracedMount();
+  assert.equal(await on.sh(script), 'ran');
+  await on.mount.stop();
+  const off = await tracedMount(['--no-exec']);
+  assert.match((await off.attempt(script)).stderr, /Permission denied/);
+  assert.ok(mountinfo(off.mnt).flags.includes('noexec'));
+  await off.mount.stop();
+});
+
+optionTest('sync', 'every write is followed by its FSYNC, or not', async () => {
+  for (const isSync of [true, false]) {
+    const { mount, mnt, trace, sh } = await tracedMount(isSync ? ['--sync'] : []);
+    await sh('dd if=/dev/zero of=$M/f bs=10 count=3 conv=notrunc');
+    assert.equal(trace.requests('FSYNC').length, isSync ? 3 : 0, trace.lines().join('\n'));
+    assert.equal(mountinfo(mnt).all.includes('sync'), isSync);
+    await mount.stop();
+  }
+});
+
+for (const [key, flag, shown] of [
+  ['dirsync', '--dirsync', 'dirsync'],
+  ['atime', '--no-atime', 'noatime'],
+] as const) {
+  optionTest(key, `${flag} is set on the mount, and not without`, async () => {
+    const on = await tracedMount([flag]);
+    assert.ok(mountinfo(on.mnt).all.includes(shown));
+    await on.mount.stop();
+    const off = await tracedMount();
+    assert.equal(mountinfo(off.mnt).all.includes(shown), false);
+    await off.mount.stop();
+  });
+}
+
+optionTest('atime', 'off, reading leaves access times alone', async (t) => {
+  const disk = await makeFileSystem('tmpfs', { mountOptions: 'strictatime' });
+  if ('skip' in disk) return t.skip(disk.skip);
+  for (const isKept of [true, false]) {
+    const { mount, sh } = await tracedMount(isKept ? [] : ['-o', 'noatime'], { source: disk.path });
+    const old = 'touch -ad @1000000000 $S/f $S/d;';
+    const times = await sh(`${old} cat $M/f; ls $M/d; stat -c %X $S/f $S/d`);
+    assert.equal(times === 'old\n1000000000\n1000000000', !isKept, times);
+    await mount.stop();
+  }
+});
+
+optionTest('dirsync', 'a change of names is written before it is answered', async (t) => {
+  const missing = await missingTool('strace');
+  if (missing !== undefined) return t.skip(missing);
+  for (const [flags, count] of [
+    [['--dirsync'], 6],
+    [['--sync'], 6],
+    [[], 0],
+  ] as const) {
+    const { mount, sh } = await tracedMount([...flags]);
+    await sh(`strace -f -e trace=fsync -o $S/../calls -p ${mount.pid} & sleep 0.7
+      mkdir $M/e; ln -s x $M/l; mv $M/l $M/d/l; ln $M/d/l $M/e/k; rmdir $M/none 2>/dev/null || true
+      rm $M/e/k; sleep 0.2; kill $!; wait`);
+    assert.equal(await sh('grep -c "fsync(" $S/../calls || true'), String(count));
+    await mount.stop();
+  }
+});
+
+optionTest('fsname', 'is what df shows; else the source', async () => {
+  const named = await tracedMount(['-o', 'fsname=my\\,data']);
+  assert.equal(mountinfo(named.mnt).source, 'my,data');
+  assert.match(await named.sh('df $M'), /^my,data /m);
+  await named.mount.stop();
+  const plain = await tracedMount();
+  assert.equal(mountinfo(plain.mnt).source, plain.source);
+  await plain.mount.stop();
+});
+
+optionTest('readOnly', 'a list as mount(8) passes it sets all at once', async () => {
+  const list = 'rw,nosuid,nodev,noauto,x-systemd.automount,entry_timeout=100,fsname=listed';
+  const { mount, mnt, trace, sh } = await tracedMount(['-o', list, '-o', 'ro']);
+  const { flags, source } = mountinfo(mnt);
+  assert.deepEqual(
+    ['ro', 'nosuid', 'nodev'].filter((flag) => !flags.includes(flag)),
+    [],
+  );
+  assert.equal(source, 'listed');
+  await sh('stat $M/f; sleep 1.1; stat $M/f');
+  assert.equal(trace.requests('LOOKUP', '"f"').length, 1);
+  await mount.stop();
+});
+
+everyOptionIsTested('Access');

@@ -1,0 +1,92 @@
+/**
+ * Runs the compiled tests one file after the other, and fails when they leave a mount behind.
+ * Usage: run-tests.js [PATTERN...] (runs the files whose path contains one of the patterns)
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { forceUnmount, type MountLine, readMounts } from '../harness/mountinfo.ts';
+
+const testRoot = fileURLToPath(new URL('..', import.meta.url));
+/** A single test may not take longer than this, whatever its own limit. */
+const TEST_TIMEOUT_MS = 900_000;
+const RUN_DIRECTORY = /\/sluice-test-(\d+)-[^/]+$/;
+
+function findTests(patterns: readonly string[]): string[] {
+  return readdirSync(testRoot, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.test.js'))
+    .filter((path) => patterns.length === 0 || patterns.some((p) => `test/${path}`.includes(p)))
+    .map((path) => join(testRoot, path))
+    .sort();
+}
+
+function isBelow(mount: MountLine, directory: string): boolean {
+  return mount.mountpoint.startsWith(`${directory}/`);
+}
+
+/** The mounts of a run, innermost first, whatever their type. */
+function mountsBelow(directory: string): MountLine[] {
+  return readMounts()
+    .filter((mount) => isBelow(mount, directory))
+    .reverse();
+}
+
+function removeMounts(mounts: readonly MountLine[]): void {
+  for (const mount of mounts) {
+    process.stderr.write(`left mounted: ${mount.mountpoint} (${mount.type}); unmounting it\n`);
+    forceUnmount(mount);
+  }
+}
+
+/** Clears away what runs that were killed have left. */
+function removeOldRuns(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const path = join(tmpdir(), name);
+    const pid = RUN_DIRECTORY.exec(path)?.[1];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    removeMounts(mountsBelow(path));
+    if (mountsBelow(path).length === 0) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+async function runNode(files: readonly string[], directory: string): Promise<number> {
+  const args = [
+    '--test',
+    // Tests mount, measure and drop caches: two at a time would disturb each other.
+    '--test-concurrency=1',
+    '--test-reporter=spec',
+    `--test-timeout=${TEST_TIMEOUT_MS}`,
+    ...files,
+  ];
+  const child = spawn(process.execPath, args, {
+    stdio: 'inherit',
+    env: { ...process.env, TMPDIR: directory },
+  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return code ?? 1;
+}
+
+async function main(patterns: readonly string[]): Promise<number> {
+  const files = findTests(patterns);
+  if (files.length === 0) {
+    process.stderr.write(`no test file matches: ${patterns.join(' ')}\n`);
+    return 1;
+  }
+  removeOldRuns();
+  const directory = mkdtempSync(join(tmpdir(), `sluice-test-${process.pid}-`));
+  chmodSync(directory, 0o755);
+  process.stdout.write(`${files.map((file) => relative(testRoot, file)).join('\n')}\n`);
+  const code = await runNode(files, directory);
+  const leaked = mountsBelow(directory);
+  removeMounts(leaked);
+  if (mountsBelow(directory).length === 0) rmSync(directory, { recursive: true, force: true });
+  if (leaked.length === 0) return code;
+  process.stderr.write(`tests have left ${leaked.length} mounts behind: that is a failure\n`);
+  return code === 0 ? 1 : code;
+}
+
+process.exitCode = await main(process.argv.slice(2));
