@@ -41,6 +41,8 @@ function openFlags(names: string): number {
     .reduce((flags, name) => flags | OPEN_FLAGS[name], constants.O_NONBLOCK | constants.O_CLOEXEC);
 }
 
+const SECTOR_BYTES = 512;
+
 /** A window around now: a time inside it was taken from the clock and is equal by chance only. */
 const RECENT_SECONDS = 2 * 86400;
 
@@ -81,6 +83,15 @@ function fillPattern(sizeBytes: number, seed: number): void {
   }
 }
 
+/**
+ * A size of which all or nothing is written. A file system judges the alignment of O_DIRECT extent
+ * by extent: of a size that is not aligned it writes the extents before the last, then says EINVAL,
+ * and where extents end differs between twins.
+ */
+function directWriteSize(sizeBytes: number): number {
+  return sizeBytes < SECTOR_BYTES ? sizeBytes : sizeBytes - (sizeBytes % SECTOR_BYTES);
+}
+
 function timePair(value: TimeValue): readonly [number, number] {
   if (value === 'now') {
     return [0, constants.UTIME_NOW];
@@ -106,6 +117,7 @@ export class Performer {
   /** Objects whose atime a read may have moved; a mount answers reads from its cache and is right. */
   readonly #readFiles = new Set<string>();
   readonly #actor: string;
+  readonly #directHandles = new Set<number>();
 
   constructor(actor: number) {
     this.#actor = String(actor);
@@ -295,6 +307,11 @@ export class Performer {
       return outcome(fd);
     }
     this.#descriptors.set(operation.handle, fd);
+    if ((flags & constants.O_DIRECT) !== 0) {
+      this.#directHandles.add(operation.handle);
+    } else {
+      this.#directHandles.delete(operation.handle);
+    }
     return outcome(0);
   }
 
@@ -317,7 +334,9 @@ export class Performer {
   }
 
   #write(operation: { handle: number; size: number; seed: number; offset?: number }): Outcome {
-    const { size, seed, offset } = operation;
+    const { seed, offset } = operation;
+    const isDirect = this.#directHandles.has(operation.handle);
+    const size = isDirect ? directWriteSize(operation.size) : operation.size;
     const fd = this.#fd(operation.handle);
     fillPattern(size, seed);
     return outcome(

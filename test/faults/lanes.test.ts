@@ -9,7 +9,7 @@ import { run, shell } from '../harness/run.ts';
 import { isLongRun } from '../harness/seconds.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import type { FaultKind, FaultPoint } from './saboteur.ts';
-import { openFilesOf, settle } from './settle.ts';
+import { assertOpenFiles, openFilesOf, settle } from './settle.ts';
 
 const TIME_LIMIT = { timeout: 90_000 };
 const saboteur = new URL('./saboteur.js', import.meta.url).href;
@@ -111,7 +111,7 @@ for (const [point, kind, every] of points) {
     );
     assert.ok(restarts > 0, 'no lane died');
     if (point === 'executing') assert.ok((errors['EIO'] ?? 0) > 0, 'nobody was told');
-    assert.deepEqual(openFilesOf(mount), descriptors);
+    await assertOpenFiles(mount, descriptors);
     const still = 'for i in 1 2 3 4 5; do cat "$1/still" && break; done';
     assert.equal((await shell(still, [mount.mountpoint])).stdout, 'still here');
     await mount.stop();

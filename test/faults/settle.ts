@@ -1,10 +1,12 @@
 /** Waits until a mount has given everything back. */
+import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Mount, Status } from '../harness/mount.ts';
 import { runOk } from '../harness/run.ts';
 
 const POLL_MS = 300;
+const CLOSE_LIMIT_MS = 5000;
 
 /** Of a status line: what comes and goes with requests and inodes. */
 export const HELD_FIELDS = ['inodes', 'lookups', 'handles', 'slotsInUse', 'parked', 'fdsUsed'];
@@ -32,6 +34,18 @@ export function openFilesOf(mount: Mount): string[] {
     })
     .filter((path) => path.startsWith(mount.source))
     .sort();
+}
+
+/**
+ * Waits for the files the daemon has open to be those of the start: a descriptor is counted as given
+ * back when its close is queued for a lane, and closed a little later.
+ */
+export async function assertOpenFiles(mount: Mount, wanted: readonly string[]): Promise<void> {
+  const untilMs = performance.now() + CLOSE_LIMIT_MS;
+  while (openFilesOf(mount).length > wanted.length && performance.now() < untilMs) {
+    await sleep(POLL_MS);
+  }
+  assert.deepEqual(openFilesOf(mount), wanted);
 }
 
 /**

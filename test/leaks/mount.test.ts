@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { openFilesOf, settle } from '../faults/settle.ts';
+import { assertOpenFiles, openFilesOf, settle } from '../faults/settle.ts';
 import { type Mount, startMount } from '../harness/mount.ts';
 import { runOk } from '../harness/run.ts';
 import { isLongRun } from '../harness/seconds.ts';
@@ -38,7 +38,7 @@ test('lookups and forgets through the kernel leave memory flat', { timeout: 90_0
   t.diagnostic(`${forgets} forgets, resident memory grew by ${grown} KiB`);
   assert.ok(forgets > (names * rounds) / 2, 'the kernel forgot too little for a test');
   assert.ok(grown < FLAT_KIB, `resident memory grew by ${grown} KiB`);
-  assert.deepEqual(openFilesOf(mount), files);
+  await assertOpenFiles(mount, files);
   await mount.stop();
 });
 

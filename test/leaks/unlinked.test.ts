@@ -3,7 +3,7 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { openFilesOf, settle } from '../faults/settle.ts';
+import { assertOpenFiles, openFilesOf, settle } from '../faults/settle.ts';
 import { type FileSystemKind, makeFileSystem } from '../harness/file-systems.ts';
 import { startMount } from '../harness/mount.ts';
 import { run, runOk } from '../harness/run.ts';
@@ -41,7 +41,7 @@ for (const [kind, flags] of ways) {
     assert.equal(end['fdExhausted'], 0);
     await runOk('sh', ['-c', 'rm -rf "$1"/*', 'sh', mount.mountpoint]);
     await settle(mount, start);
-    assert.deepEqual(openFilesOf(mount), files);
+    await assertOpenFiles(mount, files);
     await mount.stop();
   });
 }
