@@ -81,6 +81,10 @@ const sources: Readonly<Record<StructName, Source>> = {
   DIRENT: { c: 'fuse_dirent' },
   DIRENTPLUS: { c: 'fuse_direntplus', fieldNames: { entry: 'entry_out' } },
   EXT_HEADER: { c: 'fuse_ext_header', since: 38 },
+  SECCTX_HEADER: { c: 'fuse_secctx_header', since: 36 },
+  SECCTX: { c: 'fuse_secctx', since: 36 },
+  // Some headers of 7.38 lack it.
+  SUPP_GROUPS: { c: 'fuse_supp_groups', since: 39 },
 };
 
 /** What the oldest headers in use do not have, and what no header has. */
@@ -122,6 +126,14 @@ const literals: Readonly<Record<string, number>> = {
   'EXT_HEADER.SIZE': 8,
   'EXT_HEADER.size': 0,
   'EXT_HEADER.type': 4,
+  'SECCTX_HEADER.SIZE': 8,
+  'SECCTX_HEADER.size': 0,
+  'SECCTX_HEADER.nr_secctx': 4,
+  'SECCTX.SIZE': 8,
+  'SECCTX.size': 0,
+  'SUPP_GROUPS.SIZE': 4,
+  'SUPP_GROUPS.nr_groups': 0,
+  'SUPP_GROUPS.groups': 4,
   'OPCODE.SYNCFS': 50,
   'OPCODE.TMPFILE': 51,
   'OPCODE.STATX': 52,
@@ -151,6 +163,8 @@ const literals: Readonly<Record<string, number>> = {
   FUSE_WRITE_KILL_SUIDGID: 4,
   FUSE_FSYNC_FDATASYNC: 1,
   FUSE_SETXATTR_ACL_KILL_SGID: 1,
+  FUSE_MAX_NR_SECCTX: 31,
+  FUSE_EXT_GROUPS: 32,
   FUSE_KERNEL_MINOR_VERSION: 45,
   FUSE_MIN_MINOR_VERSION: 31,
   FUSE_UNKNOWN_INO: 0xffffffff,

@@ -100,6 +100,10 @@ export const FUSE_FSYNC_FDATASYNC = 1 << 0;
 export const FUSE_ATTR_SUBMOUNT = 1 << 0;
 export const FUSE_SETXATTR_ACL_KILL_SGID = 1 << 0;
 
+/** Types of extensions: one up to this is a security context header, and says how many there are. */
+export const FUSE_MAX_NR_SECCTX = 31;
+export const FUSE_EXT_GROUPS = 32;
+
 /** What READDIR reports when an inode number cannot be told without a lookup. */
 export const FUSE_UNKNOWN_INO = 0xffffffff;
 

@@ -12,6 +12,9 @@ const COMPOSED: readonly (readonly [string, number, number])[] = [
   ['direntplus', structs.DIRENTPLUS.SIZE, structs.ENTRY_OUT.SIZE + structs.DIRENT.SIZE],
 ];
 
+/** The one structure that the protocol does not pad: the extension around it is. */
+const UNPADDED = 'SUPP_GROUPS';
+
 type OffsetTable = Readonly<Record<string, number>>;
 
 /**
@@ -33,7 +36,9 @@ export function checkAbi(): void {
 
 function checkTable(name: string, table: OffsetTable): void {
   const size = table['SIZE'];
-  if (size === undefined || size % 8 !== 0) throw new Error(`${name} is not a multiple of 8 bytes`);
+  const unit = name === UNPADDED ? 4 : 8;
+  if (size === undefined || size % unit !== 0)
+    throw new Error(`${name} is not a multiple of ${unit} bytes`);
   for (const [field, offset] of Object.entries(table)) {
     if (offset > size) throw new Error(`${name}.${field} lies behind its end`);
   }

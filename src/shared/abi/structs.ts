@@ -216,3 +216,9 @@ export const DIRENTPLUS = { SIZE: 152, entry: 0, dirent: 128 } as const;
 
 /** What follows an opcode's fixed part in CREATE, MKDIR, SYMLINK, MKNOD and TMPFILE. */
 export const EXT_HEADER = { SIZE: 8, size: 0, type: 4 } as const;
+/** The extension whose type is the number of contexts in it, up to FUSE_MAX_NR_SECCTX. */
+export const SECCTX_HEADER = { SIZE: 8, size: 0, nr_secctx: 4 } as const;
+/** The name, its NUL and the `size` bytes of the context follow, padded to 8 bytes together. */
+export const SECCTX = { SIZE: 8, size: 0 } as const;
+/** Follows the header of an extension of type FUSE_EXT_GROUPS. */
+export const SUPP_GROUPS = { SIZE: 4, nr_groups: 0, groups: 4 } as const;

@@ -12,6 +12,7 @@ import { CapabilitySwitch } from '../sys/capabilities.ts';
 import { CAP_FSETID } from '../sys/constants.ts';
 import { close, umask } from '../sys/libc.ts';
 import { EXTRA, NEGOTIATED, type PassthroughConfig } from './config.ts';
+import { extensionBytes } from './extensions.ts';
 import { MountErrorReporter } from './mount-error.ts';
 import type { Tracer } from './trace.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
@@ -215,9 +216,12 @@ export class Context {
     return this.base + this.scratch + offset;
   }
 
-  /** Length of the NUL-terminated bytes at this offset of the request memory; -1 if they do not end. */
+  /**
+   * Length of the NUL-terminated bytes at this offset of the request memory; -1 if they do not end
+   * before the extensions.
+   */
   nameLength(at: number): number {
-    const end = this.message + this.lengthBytes;
+    const end = this.message + this.lengthBytes - extensionBytes(this);
     const u8 = this.u8;
     let i = at;
     while (i < end && u8[i] !== 0) i++;

@@ -14,6 +14,7 @@ import { type Context, DEFER, HAND_OVER } from './context.ts';
 import { copyRange, copyRange64, fallocateFile, lseekFile, read, write } from './data.ts';
 import { readdir, readdirplus, undoListing } from './directories.ts';
 import { syncDirectories } from './directory-sync.ts';
+import { areExtensionsSound, extensionBytes } from './extensions.ts';
 import {
   create,
   flush,
@@ -105,6 +106,7 @@ export function runOperation(ctx: Context): number {
   const row = ctx.opcode < OPCODE_LIMIT ? ROW_BY_OPCODE[ctx.opcode] : undefined;
   if (row === undefined) return -ERRNO.ENOSYS;
   if (ctx.lengthBytes < IN_HEADER.SIZE + row.inSizeBytes) return -ERRNO.EINVAL;
+  if (extensionBytes(ctx) > 0 && !areExtensionsSound(ctx, row.inSizeBytes)) return -ERRNO.EINVAL;
   try {
     const result = OPERATIONS[ctx.opcode](ctx);
     if (result < 0 || !ctx.config.syncDirectories) return result;
