@@ -102,6 +102,7 @@ export function passthroughConfigOf(
     useHostIno: options.useHostIno,
     xattr: options.xattr,
     allowDirectIo: options.allowDirectIo,
+    defaultPermissions: options.defaultPermissions,
     noAtime: (options.mountFlags & MS_NOATIME) !== 0,
     syncDirectories: (options.mountFlags & (MS_SYNCHRONOUS | MS_DIRSYNC)) !== 0,
     doImport: options.doImport,

@@ -9,8 +9,13 @@ import { type Logger, logOnce, mountIdOf, type OnceLogger } from '../shared/log.
 import type { MountOptions } from '../shared/options.ts';
 import { NEGOTIATED } from '../shared/passthrough/config.ts';
 import { reply } from '../shared/passthrough/operations.ts';
-import { CapabilitySwitch } from '../shared/sys/capabilities.ts';
-import { CAP_FSETID, EFD_CLOEXEC, EFD_NONBLOCK } from '../shared/sys/constants.ts';
+import { CapabilitySwitch, dropCapability } from '../shared/sys/capabilities.ts';
+import {
+  CAP_FSETID,
+  CAP_SYS_RESOURCE,
+  EFD_CLOEXEC,
+  EFD_NONBLOCK,
+} from '../shared/sys/constants.ts';
 import {
   addressOf,
   close,
@@ -136,6 +141,8 @@ class Mount implements Daemon {
   async start(): Promise<void> {
     checkAbi();
     const fdLimit = this.#checkSurroundings();
+    // With it a user's write through us would go beyond his quota. The limits are raised by now.
+    dropCapability(CAP_SYS_RESOURCE);
     this.#fs = this.#makeFs(fdLimit);
     this.#fs.importRoot();
     const wakeFd = this.#openWakeFd();
@@ -309,6 +316,7 @@ class Mount implements Daemon {
     const { ctx } = this.#fs;
     const agreed = negotiate(ctx.u32, ctx.body >> 2, ctx.lengthBytes - IN_HEADER.SIZE, {
       ...this.#options,
+      canSwitchUser: this.#fs.ctx.credentials.canSwitch,
       canKillPrivileges: new CapabilitySwitch(CAP_FSETID).held || process.geteuid?.() !== 0,
     });
     if (agreed === 0) {
@@ -447,6 +455,7 @@ function negotiatedBits(agreed: Negotiated): number {
     (features.has('SETXATTR_EXT') ? NEGOTIATED.SETXATTR_EXT : 0) |
     (features.has('SUBMOUNTS') ? NEGOTIATED.SUBMOUNTS : 0) |
     (features.has('NO_EXPORT_SUPPORT') ? NEGOTIATED.NO_EXPORT : 0) |
-    (features.has('DONT_MASK') ? NEGOTIATED.DONT_MASK : 0)
+    (features.has('DONT_MASK') ? NEGOTIATED.DONT_MASK : 0) |
+    (features.has('CREATE_SUPP_GROUP') ? NEGOTIATED.CREATE_SUPP_GROUP : 0)
   );
 }

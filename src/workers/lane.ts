@@ -65,6 +65,7 @@ class Lane {
   run(): void {
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
+    this.#ctx.credentials.dropGroups();
     this.#tell({ kind: 'started' });
     for (;;) {
       if (this.#serveOne()) continue;

@@ -19,6 +19,8 @@ export interface InitWishes {
   readonly noOpendir: boolean;
   readonly noReaddir: boolean;
   readonly killprivV2: boolean;
+  /** Whether this process can act as the user who creates something. */
+  readonly canSwitchUser: boolean;
   /** Whether this process can drop CAP_FSETID, or has none: without that bits would not be cleared. */
   readonly canKillPrivileges: boolean;
   readonly xattr: boolean;
@@ -70,6 +72,7 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
   ['HANDLE_KILLPRIV_V2', (w) => w.killprivV2 && w.canKillPrivileges],
   ['SETXATTR_EXT', () => true],
   ['INIT_EXT', () => true],
+  ['CREATE_SUPP_GROUP', (w) => w.canSwitchUser],
   ['DIRECT_IO_ALLOW_MMAP', (w) => w.cache === 'never' || w.cache === 'metadata'],
   ['NO_EXPORT_SUPPORT', () => true],
 ];

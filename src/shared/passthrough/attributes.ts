@@ -31,7 +31,6 @@ import {
   AT_EMPTY_PATH,
   AT_SYMLINK_NOFOLLOW,
   S_IFDIR,
-  S_IFMT,
   STATX,
   STATX_BASIC_STATS,
   STATX_BTIME,
@@ -51,6 +50,7 @@ import {
 import { NEGOTIATED, type Validity } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
 import { inodeFd, procPath, procPathFromHere } from './inode-access.ts';
+import { beginSetIdKill, endSetIdKill, modeWithoutSetIds } from './set-ids.ts';
 
 /** Reads attributes of a descriptor into the scratch memory at `offset`. @returns 0 or -errno */
 export function statxInto(ctx: Context, fd: number, offset: number, mask: number): number {
@@ -216,13 +216,17 @@ function changeMode(ctx: Context, fd: number, isOpen: boolean, mode: number): nu
 function setOwner(ctx: Context, fd: number, valid: number): number {
   const uid = (valid & FATTR_UID) !== 0 ? ctx.arg32(SETATTR_IN.uid) : 0xffffffff;
   const gid = (valid & FATTR_GID) !== 0 ? ctx.arg32(SETATTR_IN.gid) : 0xffffffff;
-  return fchownat(
+  // Giving a file away takes the set-id bits from anybody but a group's member.
+  beginSetIdKill(ctx, fd);
+  const error = fchownat(
     fd,
     ctx.scratchAddress(SCRATCH.EMPTY),
     uid,
     gid,
     AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW,
   );
+  endSetIdKill(ctx);
+  return error;
 }
 
 /**
@@ -232,9 +236,9 @@ function setOwner(ctx: Context, fd: number, valid: number): number {
 function setSize(ctx: Context, fd: number, isOpen: boolean, valid: number): number {
   const size = ctx.arg64(SETATTR_IN.size);
   const kill = ctx.has(NEGOTIATED.KILLPRIV_V2) && (valid & FATTR_KILL_SUIDGID) !== 0;
-  if (kill) ctx.dropFsetid();
+  if (kill) beginSetIdKill(ctx, fd);
   const error = isOpen ? ftruncate(fd, size) : truncate(procPathFromHere(ctx, fd), size);
-  if (kill) ctx.restoreFsetid();
+  if (kill) endSetIdKill(ctx);
   return error;
 }
 
@@ -245,18 +249,10 @@ function isPrivilegeKill(ctx: Context, valid: number): boolean {
   );
 }
 
-/**
- * A write that did not pass through us asks for the set-id bits to be cleared: S_ISUID, and S_ISGID if
- * the group may execute (setattr_should_drop_suidgid, fs/attr.c).
- */
+/** A write that did not pass through us asks for the set-id bits to be cleared. */
 function clearSetIds(ctx: Context, fd: number, isOpen: boolean): number {
-  const error = statxInto(ctx, fd, SCRATCH.STATX, STATX_BASIC_STATS);
-  if (error < 0) return error;
-  const mode = ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.mode) >> 2] & 0xffff;
-  if ((mode & S_IFMT) === S_IFDIR) return 0;
-  let kept = mode & 0o7777 & ~0o4000;
-  if ((mode & 0o010) !== 0) kept &= ~0o2000;
-  return kept === (mode & 0o7777) ? 0 : changeMode(ctx, fd, isOpen, kept);
+  const mode = modeWithoutSetIds(ctx, fd);
+  return mode < 0 ? 0 : changeMode(ctx, fd, isOpen, mode);
 }
 
 function setTimes(ctx: Context, fd: number, isOpen: boolean, valid: number): number {

@@ -28,6 +28,8 @@ export interface PassthroughConfig {
   readonly useHostIno: boolean;
   readonly xattr: boolean;
   readonly allowDirectIo: boolean;
+  /** Whether the kernel has checked the caller's rights before a request comes. */
+  readonly defaultPermissions: boolean;
   /** Whether reading leaves access times alone. */
   readonly noAtime: boolean;
   /** Whether a change of names is on the disk before it is answered. */
@@ -56,6 +58,8 @@ export const NEGOTIATED = {
   NO_EXPORT: 128,
   /** The umask comes with the request, and the host applies it. */
   DONT_MASK: 256,
+  /** The caller's supplementary group that counts comes with creating requests. */
+  CREATE_SUPP_GROUP: 512,
 } as const;
 
 /** Layout of the shared state that belongs to the file system. */

@@ -10,6 +10,7 @@ import { STAT } from '../memory/stats-block.ts';
 import type { ThreadJournal } from '../memory/thread-journal.ts';
 import { CapabilitySwitch } from '../sys/capabilities.ts';
 import { CAP_FSETID } from '../sys/constants.ts';
+import { Credentials } from '../sys/credentials.ts';
 import { close, umask } from '../sys/libc.ts';
 import { EXTRA, NEGOTIATED, type PassthroughConfig } from './config.ts';
 import { extensionBytes } from './extensions.ts';
@@ -70,8 +71,7 @@ export class Context {
   readonly report: Report;
   readonly tracer: Tracer | undefined;
   readonly uniqueIno: UniqueInoGenerator;
-  /** The user this daemon acts as. */
-  readonly ownUid = process.geteuid?.() ?? 0;
+  readonly credentials = new Credentials();
   readonly mountErrors = new MountErrorReporter();
   readonly u8: Uint8Array;
   readonly u32: Uint32Array;
@@ -107,6 +107,7 @@ export class Context {
   isUnsafe = false;
 
   readonly #flags: Int32Array;
+  #isFsetidDropped = false;
   readonly #fsetid = new CapabilitySwitch(CAP_FSETID);
   readonly #closeHeld: (fd: number, mount: number) => void;
 
@@ -186,6 +187,15 @@ export class Context {
   /** The user who made the request. */
   callerUid(): number {
     return this.u32[(this.message + IN_HEADER.uid) >> 2];
+  }
+
+  callerGid(): number {
+    return this.u32[(this.message + IN_HEADER.gid) >> 2];
+  }
+
+  /** The thread that made the request, 0 if it is not in our pid namespace. */
+  callerPid(): number {
+    return this.u32[(this.message + IN_HEADER.pid) >> 2];
   }
 
   /** A 32-bit field of the fixed part. */
@@ -324,11 +334,19 @@ export class Context {
 
   /** Without CAP_FSETID a write clears the set-id bits, as it does for a user's own write. */
   dropFsetid(): void {
+    this.#isFsetidDropped = true;
     this.#fsetid.drop();
   }
 
   restoreFsetid(): void {
+    if (!this.#isFsetidDropped) return;
+    this.#isFsetidDropped = false;
     if (this.#fsetid.restore() < 0) this.isUnsafe = true;
+  }
+
+  /** Ends acting as the caller. A thread that cannot must do nothing more: see isUnsafe. */
+  becomeSelf(): void {
+    if (this.credentials.restore() < 0) this.isUnsafe = true;
   }
 
   // ---- lookups given back ----

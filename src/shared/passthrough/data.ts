@@ -39,6 +39,7 @@ import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, int64, SCRATCH } from './context.ts';
 import { handleFd } from './files.ts';
 import { openInodeBriefly } from './inode-access.ts';
+import { beginSetIdKill, endSetIdKill, hasSetIds } from './set-ids.ts';
 
 /** The largest count op 47 can answer; whole pages, as the kernel's own MAX_RW_COUNT. */
 const MAX_COPY_BYTES = 0x7ffff000;
@@ -154,16 +155,17 @@ export function write(ctx: Context): number {
   }
   let count: number;
   if (ctx.mayBlock) {
-    if (kill) ctx.dropFsetid();
+    if (kill) beginSetIdKill(ctx, fd);
     count = writeAll(ctx, fd, payload, size, offset, append);
     const isCached = (writeFlags & FUSE_WRITE_CACHE) !== 0;
     if (count === -ERRNO.EINVAL && (isCached || !wantsDirect(ctx, WRITE_IN.flags))) {
       const buffered = bufferedFd(ctx, O_RDWR);
       if (buffered >= 0) count = writeAll(ctx, buffered, payload, size, offset, append);
     }
-    if (kill) ctx.restoreFsetid();
+    if (kill) endSetIdKill(ctx);
   } else {
-    count = kill || append ? DEFER : writeInPlace(ctx, fd, payload, size, offset);
+    const mustWait = append || (kill && hasSetIds(ctx, fd));
+    count = mustWait ? DEFER : writeInPlace(ctx, fd, payload, size, offset);
   }
   if (count < 0) return count;
   ctx.tables.stats.add(STAT.BYTES_WRITTEN, count);

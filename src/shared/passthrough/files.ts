@@ -37,6 +37,7 @@ import {
   O_TRUNC,
 } from '../sys/constants.ts';
 import { close, dup, fdatasync, fsync, openat } from '../sys/libc.ts';
+import { type Creation, createAsCaller } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
 import { enterInode, identify, KEEP, putEntry, undoLookup } from './identify.ts';
@@ -50,6 +51,7 @@ import {
   procPath,
 } from './inode-access.ts';
 import { enterAndReply, openChild, parentFd } from './names.ts';
+import { beginSetIdKill, endSetIdKill } from './set-ids.ts';
 
 /** Such descriptors wait for the disk: RWF_NOWAIT does not keep direct I/O or O_SYNC from it. */
 const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC;
@@ -114,9 +116,16 @@ function enterHandle(
   return 0;
 }
 
-/** Whether the kernel wants the set-id bits cleared by this open. */
-function killsPrivileges(ctx: Context, openFlags: number): boolean {
-  return ctx.has(NEGOTIATED.KILLPRIV_V2) && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0;
+/** Opens, and takes the set-id bits where the open truncates and the kernel asks for that. */
+function openKilling(ctx: Context, slot: number, flags: number, openFlags: number): number {
+  const kill = ctx.has(NEGOTIATED.KILLPRIV_V2) && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0;
+  if (!kill) return openInode(ctx, slot, flags);
+  const pathFd = inodeFd(ctx, slot);
+  if (pathFd < 0) return pathFd;
+  beginSetIdKill(ctx, pathFd);
+  const fd = openInode(ctx, slot, flags);
+  endSetIdKill(ctx);
+  return fd;
 }
 
 /** OPEN. */
@@ -129,10 +138,7 @@ export function open(ctx: Context): number {
   if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
   const reserved = reserveHandle(ctx);
   if (reserved < 0) return reserved;
-  const kill = killsPrivileges(ctx, ctx.arg32(OPEN_IN.open_flags));
-  if (kill) ctx.dropFsetid();
-  const fd = openInode(ctx, slot, flags);
-  if (kill) ctx.restoreFsetid();
+  const fd = openKilling(ctx, slot, flags, ctx.arg32(OPEN_IN.open_flags));
   if (fd < 0) return fd;
   const error = enterHandle(ctx, fd, slot, flags, false, 0);
   return error < 0 ? error : OPEN_OUT.SIZE;
@@ -162,31 +168,36 @@ export function create(ctx: Context): number {
   const parent = ctx.nodeLo;
   const wanted = ctx.arg32(CREATE_IN.flags);
   const flags = hostOpenFlags(ctx, wanted);
-  const mode = ctx.arg32(CREATE_IN.mode) & 0o7777;
   ctx.takeUmask(ctx.arg32(CREATE_IN.umask));
   const name = ctx.address(at);
   const reserved = reserveHandle(ctx);
   if (reserved < 0) return reserved;
-  const made = flags & ~O_TRUNC;
-  const fd = openRetrying(ctx, dirFd, name, made | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+  const fd = createRetrying(ctx, openNew, dirFd, name);
   if (fd === -ERRNO.EEXIST && (wanted & O_EXCL) === 0)
     return createExisting(ctx, parent, dirFd, name, flags);
   if (fd < 0) return fd;
   return replyCreated(ctx, parent, fd, flags, KEEP.ALWAYS);
 }
 
-function openRetrying(
-  ctx: Context,
-  dirFd: number,
-  name: number,
-  flags: number,
-  mode: number,
-): number {
-  const fd = openat(dirFd, name, flags, mode);
+function createRetrying(ctx: Context, creation: Creation, dirFd: number, name: number): number {
+  const fd = createAsCaller(ctx, creation, dirFd, name);
   if ((fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) && ctx.tables.fds.evictOne()) {
-    return openat(dirFd, name, flags, mode);
+    return createAsCaller(ctx, creation, dirFd, name);
   }
   return fd;
+}
+
+function openNew(ctx: Context, dirFd: number, name: number): number {
+  const flags = hostOpenFlags(ctx, ctx.arg32(CREATE_IN.flags)) & ~O_TRUNC;
+  const mode = ctx.arg32(CREATE_IN.mode) & 0o7777;
+  return openat(dirFd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+}
+
+function openTemporary(ctx: Context, dirFd: number, name: number): number {
+  const wanted = ctx.arg32(CREATE_IN.flags);
+  const flags = hostOpenFlags(ctx, wanted) & ~O_TRUNC;
+  const mode = ctx.arg32(CREATE_IN.mode) & 0o7777;
+  return openat(dirFd, name, flags | O_TMPFILE | (wanted & O_EXCL), mode);
 }
 
 /**
@@ -200,7 +211,7 @@ function createExisting(
   name: number,
   flags: number,
 ): number {
-  if (ctx.callerUid() !== ctx.ownUid) return -ERRNO.ESTALE;
+  if (ctx.callerUid() !== ctx.credentials.uid) return -ERRNO.ESTALE;
   if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
   const pathFd = openChild(ctx, dirFd, name);
   if (pathFd < 0) return pathFd;
@@ -210,10 +221,7 @@ function createExisting(
   const slot = ctx.i32[(ctx.out + ENTRY_OUT.nodeid) >> 2];
   // An eviction must not close the descriptor while the file is opened through it.
   ctx.pinInode(slot, ctx.tables.inodes.epoch(slot));
-  const kill = killsPrivileges(ctx, ctx.arg32(CREATE_IN.open_flags));
-  if (kill) ctx.dropFsetid();
-  const fd = openInode(ctx, slot, flags);
-  if (kill) ctx.restoreFsetid();
+  const fd = openKilling(ctx, slot, flags, ctx.arg32(CREATE_IN.open_flags));
   return replyOpened(ctx, slot, fd, flags);
 }
 
@@ -270,21 +278,12 @@ export function tmpfile(ctx: Context): number {
   if (parent < 0) return parent;
   const dirFd = inodeFd(ctx, parent);
   if (dirFd < 0) return dirFd;
-  const wanted = ctx.arg32(CREATE_IN.flags);
-  const flags = hostOpenFlags(ctx, wanted);
-  const mode = ctx.arg32(CREATE_IN.mode) & 0o7777;
   ctx.takeUmask(ctx.arg32(CREATE_IN.umask));
-  const dot = ctx.scratchAddress(SCRATCH.DOT);
   const reserved = reserveHandle(ctx);
   if (reserved < 0) return reserved;
-  const fd = openRetrying(
-    ctx,
-    dirFd,
-    dot,
-    (flags & ~O_TRUNC) | O_TMPFILE | (wanted & O_EXCL),
-    mode,
-  );
+  const fd = createRetrying(ctx, openTemporary, dirFd, ctx.scratchAddress(SCRATCH.DOT));
   if (fd < 0) return fd;
+  const flags = hostOpenFlags(ctx, ctx.arg32(CREATE_IN.flags));
   return replyCreated(ctx, parent, fd, flags, KEEP.HELD);
 }
 

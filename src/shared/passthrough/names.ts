@@ -31,6 +31,7 @@ import {
 } from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
 import { laneLimit } from './bulkhead.ts';
+import { createAsCaller } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, HAND_OVER, SCRATCH } from './context.ts';
 import { enterInode, identify, KEEP, putEntry, putNegativeEntry } from './identify.ts';
@@ -212,14 +213,13 @@ export function mknod(ctx: Context): number {
   if (dirFd < 0) return dirFd;
   const name = ctx.address(at);
   ctx.takeUmask(ctx.arg32(MKNOD_IN.umask));
-  const error = mknodat(
-    dirFd,
-    name,
-    ctx.arg32(MKNOD_IN.mode),
-    // Wire and libc agree on the low 32 bits of a device number.
-    ctx.arg32(MKNOD_IN.rdev),
-  );
+  const error = createAsCaller(ctx, makeNode, dirFd, name);
   return error < 0 ? error : replyMade(ctx, dirFd, name);
+}
+
+function makeNode(ctx: Context, dirFd: number, name: number): number {
+  // Wire and libc agree on the low 32 bits of a device number.
+  return mknodat(dirFd, name, ctx.arg32(MKNOD_IN.mode), ctx.arg32(MKNOD_IN.rdev));
 }
 
 /** MKDIR. */
@@ -229,8 +229,12 @@ export function mkdir(ctx: Context): number {
   if (dirFd < 0) return dirFd;
   const name = ctx.address(at);
   ctx.takeUmask(ctx.arg32(MKDIR_IN.umask));
-  const error = mkdirat(dirFd, name, ctx.arg32(MKDIR_IN.mode));
+  const error = createAsCaller(ctx, makeDirectory, dirFd, name);
   return error < 0 ? error : replyMade(ctx, dirFd, name);
+}
+
+function makeDirectory(ctx: Context, dirFd: number, name: number): number {
+  return mkdirat(dirFd, name, ctx.arg32(MKDIR_IN.mode));
 }
 
 /** SYMLINK: the new name, then the target. */
@@ -238,10 +242,17 @@ export function symlink(ctx: Context): number {
   const at = ctx.body;
   const dirFd = parentFd(ctx, at);
   if (dirFd < 0) return dirFd;
-  const target = at + ctx.nameLength(at) + 1;
-  if (ctx.nameLength(target) < 0) return -ERRNO.EINVAL;
-  const error = symlinkat(ctx.address(target), dirFd, ctx.address(at));
+  if (ctx.nameLength(symlinkTarget(ctx)) < 0) return -ERRNO.EINVAL;
+  const error = createAsCaller(ctx, makeSymlink, dirFd, ctx.address(at));
   return error < 0 ? error : replyMade(ctx, dirFd, ctx.address(at));
+}
+
+function symlinkTarget(ctx: Context): number {
+  return ctx.body + ctx.nameLength(ctx.body) + 1;
+}
+
+function makeSymlink(ctx: Context, dirFd: number, name: number): number {
+  return symlinkat(ctx.address(symlinkTarget(ctx)), dirFd, name);
 }
 
 /** READLINK. */

@@ -114,6 +114,7 @@ export function runOperation(ctx: Context): number {
     if (error < 0) undoEffects(ctx, ctx.tables.journal, ctx.reply);
     return error < 0 ? error : result;
   } catch (error) {
+    ctx.becomeSelf();
     reportException(ctx, row.name, error);
     recoverThread(ctx, ctx.tables.thread, ctx.tables.journal);
     undoEffects(ctx, ctx.tables.journal, ctx.reply);

@@ -25,6 +25,49 @@ function bit(capability: number): number {
   return 1 << (capability & 31);
 }
 
+/**
+ * Takes a capability from the calling thread, and from the threads it starts from now on, for good.
+ * @returns 0 or `-errno`; 0 also where it was not there
+ */
+export function dropCapability(capability: number): number {
+  const records = emptyRecords();
+  const got = capget(addressOf(header()), addressOf(records));
+  if (got < 0) return got;
+  const word = effectiveWord(capability);
+  for (let set = 0; set < RECORD_WORDS; set++) records[word + set] &= ~bit(capability);
+  return capset(addressOf(header()), addressOf(records));
+}
+
+/**
+ * The effective set of one thread: what it was when this was made, and what it is to be for the length
+ * of a call. A change is one system call without an allocation. Only the thread that made it may use it.
+ */
+export class EffectiveSet {
+  readonly #header = header();
+  readonly #full = emptyRecords();
+  readonly #reduced = emptyRecords();
+  readonly #headerAddress = addressOf(this.#header);
+  readonly #fullAddress = addressOf(this.#full);
+  readonly #reducedAddress = addressOf(this.#reduced);
+
+  constructor() {
+    capget(this.#headerAddress, this.#fullAddress);
+    this.#reduced.set(this.#full);
+  }
+
+  /** Leaves of the lower 32 capabilities these, as far as they are permitted, and no other; 0 or `-errno`. */
+  limitTo(lowCapabilities: number): number {
+    this.#reduced[0] = (this.#full[1] ?? 0) & lowCapabilities;
+    this.#reduced[RECORD_WORDS] = 0;
+    return capset(this.#headerAddress, this.#reducedAddress);
+  }
+
+  /** Puts back what there was at the start; 0 or `-errno`. */
+  restore(): number {
+    return capset(this.#headerAddress, this.#fullAddress);
+  }
+}
+
 /** Whether the calling thread has a capability (a CAP_ number) in its effective set. */
 export function hasCapability(capability: number): boolean {
   const records = emptyRecords();

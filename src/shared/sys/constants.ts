@@ -12,6 +12,9 @@ function byArch(x64: number, arm64: number): number {
 export const SYS = {
   capget: byArch(125, 90),
   capset: byArch(126, 91),
+  setgroups: byArch(116, 159),
+  setresuid: byArch(117, 147),
+  setresgid: byArch(119, 149),
   preadv2: byArch(327, 286),
   pwritev2: byArch(328, 287),
   openat2: 437,
@@ -56,6 +59,9 @@ export const RESOLVE_CACHED = 0x20;
 export const RWF_NOWAIT = 0x08;
 export const RWF_APPEND = 0x10;
 
+export const S_ISUID = 0o4000;
+export const S_ISGID = 0o2000;
+export const S_IXGRP = 0o010;
 export const S_IFMT = 0o170000;
 export const S_IFDIR = 0o040000;
 export const S_IFREG = 0o100000;
@@ -166,7 +172,12 @@ export const SCM_RIGHTS = 1;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /** Capability numbers (include/uapi/linux/capability.h). */
+export const CAP_DAC_OVERRIDE = 1;
 export const CAP_DAC_READ_SEARCH = 2;
 export const CAP_FSETID = 4;
+export const CAP_SETGID = 6;
+export const CAP_SETUID = 7;
 export const CAP_SYS_ADMIN = 21;
+export const CAP_SYS_RESOURCE = 24;
+export const CAP_MKNOD = 27;
 export const LINUX_CAPABILITY_VERSION_3 = 0x20080522;

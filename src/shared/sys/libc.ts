@@ -462,6 +462,21 @@ export function capset(header: number, data: number): number {
   return result(c.syscall2(SYS.capset, header, data));
 }
 
+/** setgroups(2) of the calling thread; `groups` is the address of 32-bit ids. */
+export function setgroups(count: number, groups: number): number {
+  return result(c.syscall2(SYS.setgroups, count, groups));
+}
+
+/** setresuid(2) of the calling thread; 0xffffffff leaves an id as it is. */
+export function setresuid(real: number, effective: number, saved: number): number {
+  return result(c.syscall3(SYS.setresuid, real, effective, saved));
+}
+
+/** setresgid(2) of the calling thread; 0xffffffff leaves an id as it is. */
+export function setresgid(real: number, effective: number, saved: number): number {
+  return result(c.syscall3(SYS.setresgid, real, effective, saved));
+}
+
 /** _exit(2): ends the process without waiting for threads that hang in a system call. */
 export function exitNow(code: number): void {
   c.exitNow(code);

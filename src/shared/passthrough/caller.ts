@@ -1,0 +1,106 @@
+/**
+ * Acting as the user who made the request. What a request creates must belong to him, and the host
+ * decides by his ids and groups about set-group-id bits and quotas (credentials(7)).
+ */
+import { readFileSync } from 'node:fs';
+import { ERRNO } from '../abi/errno.ts';
+import { FUSE_EXT_GROUPS } from '../abi/flags.ts';
+import { CAP_DAC_OVERRIDE, CAP_FSETID, CAP_MKNOD } from '../sys/constants.ts';
+import { INVALID_ID } from '../sys/credentials.ts';
+import { NEGOTIATED } from './config.ts';
+import type { Context } from './context.ts';
+import { areExtensionsSound, findExtension, groupAt, groupCount } from './extensions.ts';
+
+/** Creates a name in a directory, by what the request at hand says. @returns 0, a descriptor, or -errno */
+export type Creation = (ctx: Context, dirFd: number, name: number) => number;
+
+const NO_GROUP = -1;
+/** Capabilities a caller without uid 0 may have that count when something is created. */
+const CREATING_CAPABILITIES = (1 << CAP_DAC_OVERRIDE) | (1 << CAP_MKNOD) | (1 << CAP_FSETID);
+
+/** Of a process: all its groups, and the low 32 bits of its effective capabilities. */
+interface Process {
+  readonly groups: readonly number[];
+  readonly capabilities: number;
+}
+
+/** What /proc tells about the thread that made the request; undefined where it cannot be seen. */
+function callingProcess(ctx: Context): Process | undefined {
+  const pid = ctx.callerPid();
+  // 0: it lives outside our pid namespace.
+  if (pid === 0) return undefined;
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    const groups = /^Groups:\s*(.*)$/m.exec(status)?.[1].match(/\d+/g) ?? [];
+    const effective = /^CapEff:\s*[0-9a-f]*([0-9a-f]{8})$/m.exec(status)?.[1] ?? '0';
+    return { groups: groups.map(Number), capabilities: Number.parseInt(effective, 16) };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Runs a creation as the caller, and comes back. Directory and name must be resolved before it.
+ *
+ * The kernel has checked the caller's rights by all he has; we know his ids and one group. Where the
+ * host then refuses, the rest is looked up in /proc: other groups, as an ACL may name them, and capabilities of
+ * callers that are not root.
+ */
+export function createAsCaller(
+  ctx: Context,
+  creation: Creation,
+  dirFd: number,
+  name: number,
+): number {
+  const { credentials } = ctx;
+  const uid = ctx.callerUid();
+  const gid = ctx.callerGid();
+  if (!credentials.differ(uid, gid)) return creation(ctx, dirFd, name);
+  // No id of this user namespace: the host must not take it for "as before".
+  if (uid === INVALID_ID || gid === INVALID_ID) return -ERRNO.EOVERFLOW;
+  const group = supplementaryGroup(ctx);
+  if (group === -ERRNO.EINVAL) return group;
+  if (!ctx.has(NEGOTIATED.CREATE_SUPP_GROUP)) return createWithAll(ctx, creation, dirFd, name);
+  let result = credentials.become(uid, gid, group);
+  if (result === 0) result = creation(ctx, dirFd, name);
+  ctx.becomeSelf();
+  if (ctx.isUnsafe) return -ERRNO.EIO;
+  const isRefused = result === -ERRNO.EACCES || result === -ERRNO.EPERM;
+  return isRefused ? createWithAll(ctx, creation, dirFd, name) : result;
+}
+
+/** The group the kernel sends along: that of the directory, if the caller is in it. */
+function supplementaryGroup(ctx: Context): number {
+  if (!areExtensionsSound(ctx, 0)) return -ERRNO.EINVAL;
+  const at = findExtension(ctx, FUSE_EXT_GROUPS);
+  const count = groupCount(ctx, at);
+  if (count <= 0) return count < 0 ? -ERRNO.EINVAL : NO_GROUP;
+  return groupAt(ctx, at, 0);
+}
+
+/** Runs a creation with all groups of the caller, and the capabilities he has. */
+function createWithAll(ctx: Context, creation: Creation, dirFd: number, name: number): number {
+  const { credentials } = ctx;
+  const process = callingProcess(ctx);
+  const groups = process?.groups ?? [];
+  // Of a process we cannot see the kernel alone knows the rights, and it has checked them.
+  const unseen = ctx.config.defaultPermissions ? 1 << CAP_DAC_OVERRIDE : 0;
+  const capabilities = (process?.capabilities ?? unseen) & CREATING_CAPABILITIES;
+  let result = credentials.becomeWithGroups(ctx.callerUid(), ctx.callerGid(), groups);
+  if (result === 0 && capabilities !== 0) result = credentials.limitCapabilities(capabilities);
+  if (result === 0) result = creation(ctx, dirFd, name);
+  ctx.becomeSelf();
+  return ctx.isUnsafe ? -ERRNO.EIO : result;
+}
+
+/**
+ * Whether a file of this group keeps its set-group-id bit when the caller changes it: he is in the
+ * group, or has CAP_FSETID (in_group_or_capable, fs/inode.c). Only asked where the group may not execute, since
+ * else the bit goes in any case.
+ */
+export function callerKeepsSetGid(ctx: Context, gid: number): boolean {
+  if (ctx.callerGid() === gid) return true;
+  const process = callingProcess(ctx);
+  if (process === undefined) return ctx.callerUid() === 0;
+  return process.groups.includes(gid) || (process.capabilities & (1 << CAP_FSETID)) !== 0;
+}

@@ -1,0 +1,62 @@
+/**
+ * Set-user-id and set-group-id bits, which a file loses when somebody without CAP_FSETID changes it or
+ * gives it away. The host takes them as it would for the caller: the change is made without CAP_FSETID. One case
+ * depends on the caller's groups: where the group may not execute, members keep the set-group-id bit
+ * (setattr_should_drop_sgid, fs/attr.c).
+ */
+import {
+  S_IFDIR,
+  S_IFMT,
+  S_ISGID,
+  S_ISUID,
+  S_IXGRP,
+  STATX,
+  STATX_BASIC_STATS,
+} from '../sys/constants.ts';
+import { statxInto } from './attributes.ts';
+import { callerKeepsSetGid } from './caller.ts';
+import { type Context, SCRATCH } from './context.ts';
+
+const NO_GROUP = -1;
+
+function modeAt(ctx: Context): number {
+  return ctx.u32[(ctx.scratch + SCRATCH.STATX2 + STATX.mode) >> 2] & 0xffff;
+}
+
+function gidAt(ctx: Context): number {
+  return ctx.u32[(ctx.scratch + SCRATCH.STATX2 + STATX.gid) >> 2];
+}
+
+/** Whether a file, of any descriptor, has set-id bits to lose. */
+export function hasSetIds(ctx: Context, fd: number): boolean {
+  if (statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS) < 0) return false;
+  const mode = modeAt(ctx);
+  return (mode & (S_ISUID | S_ISGID)) !== 0 && (mode & S_IFMT) !== S_IFDIR;
+}
+
+/** Whether the bit depends on the group, which hasSetIds() has just looked at, and the caller is in it. */
+function isGroupKept(ctx: Context): boolean {
+  return (modeAt(ctx) & (S_ISGID | S_IXGRP)) === S_ISGID && callerKeepsSetGid(ctx, gidAt(ctx));
+}
+
+/** Begins a change of a file's data or owner that takes its set-id bits. The end must follow. */
+export function beginSetIdKill(ctx: Context, fd: number): void {
+  if (!hasSetIds(ctx, fd)) return;
+  ctx.dropFsetid();
+  if (!isGroupKept(ctx)) return;
+  const { credentials } = ctx;
+  credentials.become(credentials.uid, gidAt(ctx), NO_GROUP);
+}
+
+/** Ends what beginSetIdKill() began. */
+export function endSetIdKill(ctx: Context): void {
+  ctx.becomeSelf();
+  ctx.restoreFsetid();
+}
+
+/** The permission bits that a file keeps, or -1 if it has nothing to lose. */
+export function modeWithoutSetIds(ctx: Context, fd: number): number {
+  if (!hasSetIds(ctx, fd)) return -1;
+  const mode = modeAt(ctx) & 0o7777 & ~S_ISUID;
+  return isGroupKept(ctx) ? mode : mode & ~S_ISGID;
+}
