@@ -122,7 +122,13 @@ class Lane {
     }
     if (slots.start(item) && !this.#answer(item)) return;
     this.#freeSlot(item);
-    if (this.#ctx.isUnsafe) throw new Error('privileges could not be restored; this lane ends');
+    if (this.#ctx.isUnsafe) this.#endThread();
+  }
+
+  /** A throw would end the task only, and the next one would run on this thread, as somebody else. */
+  #endThread(): void {
+    this.#ctx.report('error', 'privileges', 'a lane could not take its own ids back and ends');
+    process.exit(1);
   }
 
   /** @returns false when the slot went back to main */

@@ -2,12 +2,15 @@
  * Loaded into the daemon by `--import`, on main and in every lane: makes lanes die.
  *
  * FAULT_TERMINATE=COUNT:EVERY_MS  main ends its lanes, one after the other, so often
+ * FAULT_RESTORE=EVERY             a lane cannot take its own ids back, each EVERYth time it has another's
  * FAULT_LANE=POINT:HOW:EVERY      a lane ends itself at each EVERYth pass of a point, by `throw` or `heap`
  */
 import { BroadcastChannel, isMainThread, threadId } from 'node:worker_threads';
 import { Lanes } from '../../src/main/dispatch/lanes.ts';
+import { ERRNO } from '../../src/shared/abi/errno.ts';
 import { RequestSlots } from '../../src/shared/memory/request-slots.ts';
 import { ThreadJournal } from '../../src/shared/memory/thread-journal.ts';
+import { Credentials } from '../../src/shared/sys/credentials.ts';
 
 /** Where a lane can be made to die. */
 export type FaultPoint = 'idle' | 'popped' | 'executing' | 'replying' | 'replied' | 'freeing';
@@ -115,13 +118,27 @@ function sabotageLane(point: FaultPoint, kind: FaultKind, every: number): void {
   }
 }
 
+/** What a security module could do: the thread keeps the caller's ids. */
+function refuseRestore(every: number): void {
+  let switches = 0;
+  const { restore } = Credentials.prototype;
+  Credentials.prototype.restore = function (): number {
+    // geteuid(2) tells the calling thread's.
+    const isSwitched = process.geteuid?.() !== this.uid;
+    if (isSwitched && ++switches % every === 0) return -ERRNO.EPERM;
+    return restore.call(this);
+  };
+}
+
 const terminate = process.env['FAULT_TERMINATE'];
 const inLane = process.env['FAULT_LANE'];
+const refusedRestore = process.env['FAULT_RESTORE'];
 if (isMainThread && terminate !== undefined) {
   const [count, everyMs] = terminate.split(':').map(Number) as [number, number];
   terminateLanes(count, everyMs);
 }
 if (!isMainThread && terminate !== undefined) tellThatItServes();
+if (!isMainThread && refusedRestore !== undefined) refuseRestore(Number(refusedRestore));
 if (!isMainThread && inLane !== undefined) {
   const [point, kind, every] = inLane.split(':') as [FaultPoint, FaultKind, string];
   sabotageLane(point, kind, Number(every));

@@ -2,7 +2,7 @@
  * Acting as the user who made the request. What a request creates must belong to him, and the host
  * decides by his ids and groups about set-group-id bits and quotas (credentials(7)).
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_EXT_GROUPS } from '../abi/flags.ts';
 import { CAP_DAC_OVERRIDE, CAP_FSETID, CAP_MKNOD } from '../sys/constants.ts';
@@ -33,7 +33,10 @@ function callingProcess(ctx: Context): Process | undefined {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
     const groups = /^Groups:\s*(.*)$/m.exec(status)?.[1].match(/\d+/g) ?? [];
     const effective = /^CapEff:\s*[0-9a-f]*([0-9a-f]{8})$/m.exec(status)?.[1] ?? '0';
-    return { groups: groups.map(Number), capabilities: Number.parseInt(effective, 16) };
+    // Capabilities in a user namespace of his own mean nothing to the file system behind us.
+    const isOurs = readlinkSync(`/proc/${pid}/ns/user`) === readlinkSync('/proc/self/ns/user');
+    const capabilities = isOurs ? Number.parseInt(effective, 16) : 0;
+    return { groups: groups.map(Number), capabilities };
   } catch {
     return undefined;
   }
@@ -91,6 +94,14 @@ function createWithAll(ctx: Context, creation: Creation, dirFd: number, name: nu
   if (result === 0) result = creation(ctx, dirFd, name);
   ctx.becomeSelf();
   return ctx.isUnsafe ? -ERRNO.EIO : result;
+}
+
+/** Has this thread act by the caller's groups and CAP_FSETID, with its own uid, until both are restored. */
+export function takeCallersGroups(ctx: Context): void {
+  const process = callingProcess(ctx);
+  if (((process?.capabilities ?? 0) & (1 << CAP_FSETID)) === 0) ctx.dropFsetid();
+  const { credentials } = ctx;
+  credentials.becomeWithGroups(credentials.uid, ctx.callerGid(), process?.groups ?? []);
 }
 
 /**

@@ -14,10 +14,8 @@ import {
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
 import { statxInto } from './attributes.ts';
-import { callerKeepsSetGid } from './caller.ts';
+import { callerKeepsSetGid, takeCallersGroups } from './caller.ts';
 import { type Context, SCRATCH } from './context.ts';
-
-const NO_GROUP = -1;
 
 function modeAt(ctx: Context): number {
   return ctx.u32[(ctx.scratch + SCRATCH.STATX2 + STATX.mode) >> 2] & 0xffff;
@@ -34,18 +32,16 @@ export function hasSetIds(ctx: Context, fd: number): boolean {
   return (mode & (S_ISUID | S_ISGID)) !== 0 && (mode & S_IFMT) !== S_IFDIR;
 }
 
-/** Whether the bit depends on the group, which hasSetIds() has just looked at, and the caller is in it. */
-function isGroupKept(ctx: Context): boolean {
-  return (modeAt(ctx) & (S_ISGID | S_IXGRP)) === S_ISGID && callerKeepsSetGid(ctx, gidAt(ctx));
+/** Whether a set-group-id bit, which hasSetIds() has just looked at, is left to members of the group. */
+function dependsOnGroup(ctx: Context): boolean {
+  return (modeAt(ctx) & (S_ISGID | S_IXGRP)) === S_ISGID;
 }
 
 /** Begins a change of a file's data or owner that takes its set-id bits. The end must follow. */
 export function beginSetIdKill(ctx: Context, fd: number): void {
   if (!hasSetIds(ctx, fd)) return;
-  ctx.dropFsetid();
-  if (!isGroupKept(ctx)) return;
-  const { credentials } = ctx;
-  credentials.become(credentials.uid, gidAt(ctx), NO_GROUP);
+  if (dependsOnGroup(ctx)) takeCallersGroups(ctx);
+  else ctx.dropFsetid();
 }
 
 /** Ends what beginSetIdKill() began. */
@@ -58,5 +54,6 @@ export function endSetIdKill(ctx: Context): void {
 export function modeWithoutSetIds(ctx: Context, fd: number): number {
   if (!hasSetIds(ctx, fd)) return -1;
   const mode = modeAt(ctx) & 0o7777 & ~S_ISUID;
-  return isGroupKept(ctx) ? mode : mode & ~S_ISGID;
+  const isKept = dependsOnGroup(ctx) && callerKeepsSetGid(ctx, gidAt(ctx));
+  return isKept ? mode : mode & ~S_ISGID;
 }
