@@ -32,6 +32,7 @@ import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
 import { type Negotiated, negotiate, putInitOut, putMajorVersion } from './session/init.ts';
 import {
   abortConnection,
+  discardMount,
   forgetMount,
   givenDescriptor,
   type MountedDevice,
@@ -155,7 +156,13 @@ class Mount implements Daemon {
   /** After a failed start: takes back what was begun. */
   async undoStart(): Promise<void> {
     this.#reason = 'aborted';
-    if (this.#device !== undefined) await this.#unmount(this.#device, 0);
+    const device = this.#device;
+    if (device !== undefined) {
+      await this.#unmount(device, 0).catch((error: unknown) => {
+        this.#logger.warn({ err: error }, 'the mount is taken out of the tree by force');
+        discardMount(device);
+      });
+    }
     await this.#finish();
   }
 

@@ -92,13 +92,16 @@ export function forgetMount(device: MountedDevice): void {
 
 /** Takes every mount of this process out of the tree, before an end that cannot wait for a stop. */
 export function discardMounts(): void {
-  for (const { mountpoint, how, connection } of liveMounts) {
-    // Only while it is still ours.
-    if (connectionNumber(mountpoint) !== connection) continue;
-    if (how === 'fusermount3') discardByHelper(requireFusermount(), mountpoint);
-    else umount2(new CString(mountpoint).address, MNT_DETACH);
-  }
-  liveMounts.clear();
+  for (const device of [...liveMounts]) discardMount(device);
+}
+
+/** Takes a mount of this process out of the tree, where nothing is left that could do it better. */
+export function discardMount(device: MountedDevice): void {
+  const { mountpoint, how, connection } = device;
+  const isOurs = liveMounts.delete(device) && connectionNumber(mountpoint) === connection;
+  if (!isOurs) return;
+  if (how === 'fusermount3') discardByHelper(requireFusermount(), mountpoint);
+  else umount2(new CString(mountpoint).address, MNT_DETACH);
 }
 
 /** The N of a mount point `/dev/fd/N`. */
