@@ -19,7 +19,8 @@ test('where no thread can be started nothing stays mounted', { timeout: 60_000 }
   );
   const command = ['--import', pathToFileURL(broken).href, cliPath, 'mount', source, mountpoint];
   const done = await run(process.execPath, command, { timeoutMs: 40_000 });
-  assert.equal(done.code, EXIT.bug);
+  // By which of the failures the command is told first.
+  assert.ok(done.code === EXIT.bug || done.code === EXIT.system, `${done.code}: ${done.stderr}`);
   assert.match(done.stderr, /no thread today/);
   assert.deepEqual(
     readMounts().filter((mount) => mount.mountpoint === mountpoint),

@@ -43,6 +43,17 @@ const RESTART_WINDOW_MS = 10_000;
 const RESTART_DELAY_MS = 1000;
 const START_TIMEOUT_MS = 20_000;
 
+const LATE = Symbol('late');
+
+/** A promise that resolves to LATE after a time, unless it is cancelled. */
+function deadline(timeoutMs: number): { passed: Promise<typeof LATE>; cancel: () => void } {
+  let timer: NodeJS.Timeout;
+  const passed = new Promise<typeof LATE>((resolve) => {
+    timer = setTimeout(() => resolve(LATE), timeoutMs);
+  });
+  return { passed, cancel: () => clearTimeout(timer) };
+}
+
 export class Lanes {
   readonly #settings: LaneSettings;
   readonly #ctx: Context;
@@ -82,13 +93,10 @@ export class Lanes {
   async start(): Promise<void> {
     const started: Promise<void>[] = [];
     for (let lane = 0; lane < this.#settings.lanes; lane++) started.push(this.#startLane(lane));
-    const timer = new Promise<never>((_, reject) => {
-      setTimeout(
-        () => reject(new Error('the lanes did not start in time')),
-        START_TIMEOUT_MS,
-      ).unref();
-    });
-    await Promise.race([Promise.all(started), timer]);
+    // The timer keeps the process alive: threads that cannot start do not.
+    const timer = deadline(START_TIMEOUT_MS);
+    const isLate = await Promise.race([Promise.all(started), timer.passed]).finally(timer.cancel);
+    if (isLate === LATE) throw new Error('the lanes did not start in time');
   }
 
   /** Lanes that were ever started. */
@@ -124,18 +132,13 @@ export class Lanes {
   async stop(timeoutMs: number): Promise<boolean> {
     this.#isStopping = true;
     for (const journal of this.#journals) journal.tellStop();
-    let isLate = false;
-    const timeout = new Promise<void>((resolve) => {
-      const late = (): void => {
-        isLate = true;
-        resolve();
-      };
-      setTimeout(late, timeoutMs).unref();
-    });
-    await Promise.race([Promise.allSettled(this.#ended), timeout]);
+    const timer = deadline(timeoutMs);
+    const ended = await Promise.race([Promise.allSettled(this.#ended), timer.passed]);
+    const isLate = ended === LATE;
     if (isLate) this.#settings.logger.warn('lanes hang in system calls of the backing file system');
     const destroyed = this.#pool.destroy().catch(() => undefined);
-    await Promise.race([destroyed, timeout]);
+    await Promise.race([destroyed, timer.passed]);
+    timer.cancel();
     // What checks belongs to the whole process, and would keep the memory of this mount.
     longWaitChecks.delete(this.#breakLocks);
     return !isLate;
