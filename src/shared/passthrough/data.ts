@@ -17,6 +17,7 @@ import {
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { STAT } from '../memory/stats-block.ts';
 import {
+  F_GETFL,
   FALLOC_FL_COLLAPSE_RANGE,
   FALLOC_FL_INSERT_RANGE,
   FALLOC_FL_KEEP_SIZE,
@@ -33,7 +34,16 @@ import {
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
-import { copyFileRange, fallocate, lseek, pread, preadv2, pwrite, pwritev2 } from '../sys/libc.ts';
+import {
+  copyFileRange,
+  fallocate,
+  fcntl,
+  lseek,
+  pread,
+  preadv2,
+  pwrite,
+  pwritev2,
+} from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, int64, SCRATCH } from './context.ts';
@@ -148,6 +158,7 @@ export function write(ctx: Context): number {
   // Writes of the page cache carry no flags of their own and stand at a place of their own.
   const append =
     (writeFlags & FUSE_WRITE_CACHE) === 0 && (ctx.arg32(WRITE_IN.flags) & O_APPEND) !== 0;
+  if (!append && appendsOnly(ctx, fd)) return -ERRNO.EPERM;
   const offset = ctx.arg64(WRITE_IN.offset);
   if (ctx.config.sealSize) {
     const sealed = checkSealedWrite(ctx, fd, offset, size, append);
@@ -171,6 +182,15 @@ export function write(ctx: Context): number {
   ctx.tables.stats.add(STAT.BYTES_WRITTEN, count);
   ctx.putWords(WRITE_OUT.size, count, 0);
   return WRITE_OUT.SIZE;
+}
+
+/**
+ * Whether pwrite(2) to this descriptor would ignore the offset: that of an append-only file. To write
+ * elsewhere, from a mapping or after O_APPEND was taken off by fcntl(2), is EPERM on such a file.
+ */
+function appendsOnly(ctx: Context, fd: number): boolean {
+  if (!ctx.tables.handles.waits(ctx.argLo(WRITE_IN.fh))) return false;
+  return (fcntl(fd, F_GETFL, 0) & O_APPEND) !== 0;
 }
 
 /** Writes to the end, or as far as it goes: an error counts only if nothing was written. */

@@ -23,6 +23,7 @@ import {
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
   O_ACCMODE,
+  O_APPEND,
   O_CLOEXEC,
   O_CREAT,
   O_DIRECT,
@@ -53,8 +54,11 @@ import {
 import { enterAndReply, openChild, parentFd } from './names.ts';
 import { beginSetIdKill, endSetIdKill } from './set-ids.ts';
 
-/** Such descriptors wait for the disk: RWF_NOWAIT does not keep direct I/O or O_SYNC from it. */
-const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC;
+/**
+ * What happens on such descriptors is never done in place: RWF_NOWAIT does not keep direct I/O or O_SYNC
+ * from waiting for the disk, and O_APPEND is a descriptor's of an append-only file.
+ */
+const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC | O_APPEND;
 
 /** What the kernel may do with the pages of a file that was opened with these flags (rule 33). */
 function fileReplyFlags(ctx: Context, hostFlags: number): number {
@@ -128,17 +132,32 @@ function openKilling(ctx: Context, slot: number, flags: number, openFlags: numbe
   return fd;
 }
 
+/**
+ * Whether to open with O_APPEND what does not open without: an append-only file (chattr +a). Such a
+ * descriptor is good for appending alone, see appendsOnly(). Pages that the kernel writes back have places of
+ * their own, so there is none with its writeback cache.
+ */
+function isForAppending(ctx: Context, fd: number, wanted: number): boolean {
+  return fd === -ERRNO.EPERM && (wanted & O_APPEND) !== 0 && !ctx.has(NEGOTIATED.WRITEBACK);
+}
+
 /** OPEN. */
 export function open(ctx: Context): number {
   // A permanent promise, made only where the kernel offered zero-message opens.
   if (ctx.has(NEGOTIATED.NO_OPEN)) return -ERRNO.ENOSYS;
   const slot = ctx.pinNode();
   if (slot < 0) return slot;
-  const flags = hostOpenFlags(ctx, ctx.arg32(OPEN_IN.flags));
+  const wanted = ctx.arg32(OPEN_IN.flags);
+  let flags = hostOpenFlags(ctx, wanted);
   if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
   const reserved = reserveHandle(ctx);
   if (reserved < 0) return reserved;
-  const fd = openKilling(ctx, slot, flags, ctx.arg32(OPEN_IN.open_flags));
+  const openFlags = ctx.arg32(OPEN_IN.open_flags);
+  let fd = openKilling(ctx, slot, flags, openFlags);
+  if (isForAppending(ctx, fd, wanted)) {
+    flags |= O_APPEND;
+    fd = openKilling(ctx, slot, flags, openFlags);
+  }
   if (fd < 0) return fd;
   const error = enterHandle(ctx, fd, slot, flags, false, 0);
   return error < 0 ? error : OPEN_OUT.SIZE;

@@ -161,6 +161,7 @@ export const CLONE_FS = 0x200;
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
 export const F_SETFD = 2;
+export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 export const RLIMIT_NOFILE = 7;
