@@ -29,7 +29,13 @@ import { Lanes } from './dispatch/lanes.ts';
 import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/policy.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
 import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
-import { type Negotiated, negotiate, putInitOut, putMajorVersion } from './session/init.ts';
+import {
+  CHECKED_IOCTLS_MINOR,
+  type Negotiated,
+  negotiate,
+  putInitOut,
+  putMajorVersion,
+} from './session/init.ts';
 import {
   abortConnection,
   discardMount,
@@ -463,6 +469,7 @@ function negotiatedBits(agreed: Negotiated): number {
     (features.has('SUBMOUNTS') ? NEGOTIATED.SUBMOUNTS : 0) |
     (features.has('NO_EXPORT_SUPPORT') ? NEGOTIATED.NO_EXPORT : 0) |
     (features.has('DONT_MASK') ? NEGOTIATED.DONT_MASK : 0) |
-    (features.has('CREATE_SUPP_GROUP') ? NEGOTIATED.CREATE_SUPP_GROUP : 0)
+    (features.has('CREATE_SUPP_GROUP') ? NEGOTIATED.CREATE_SUPP_GROUP : 0) |
+    (agreed.minor >= CHECKED_IOCTLS_MINOR ? NEGOTIATED.CHECKED_IOCTLS : 0)
   );
 }

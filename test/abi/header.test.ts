@@ -70,6 +70,7 @@ const sources: Readonly<Record<StructName, Source>> = {
   INTERRUPT_IN: { c: 'fuse_interrupt_in' },
   BMAP_IN: { c: 'fuse_bmap_in' },
   IOCTL_IN: { c: 'fuse_ioctl_in' },
+  IOCTL_OUT: { c: 'fuse_ioctl_out' },
   POLL_IN: { c: 'fuse_poll_in' },
   NOTIFY_RETRIEVE_IN: { c: 'fuse_notify_retrieve_in' },
   FALLOCATE_IN: { c: 'fuse_fallocate_in' },

@@ -56,6 +56,7 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
   ['ATOMIC_O_TRUNC', (w) => !w.noOpen],
   ['BIG_WRITES', () => true],
   ['DONT_MASK', wantsAcls],
+  ['HAS_IOCTL_DIR', () => true],
   ['AUTO_INVAL_DATA', (w) => w.cache === 'auto'],
   ['DO_READDIRPLUS', (w) => !w.noReaddir],
   ['READDIRPLUS_AUTO', (w) => !w.noReaddir],
@@ -76,6 +77,9 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
   ['DIRECT_IO_ALLOW_MMAP', (w) => w.cache === 'never' || w.cache === 'metadata'],
   ['NO_EXPORT_SUPPORT', () => true],
 ];
+
+/** Linux 5.14. Before 5.13 the flags of inodes could be changed by whoever had opened the file. */
+export const CHECKED_IOCTLS_MINOR = 34;
 
 const PAGE = 4096;
 /** Without MAX_PAGES the kernel sends no more than 32 pages (fs/fuse/fuse_i.h). */

@@ -99,6 +99,8 @@ export const FUSE_RELEASE_FLOCK_UNLOCK = 1 << 1;
 export const FUSE_FSYNC_FDATASYNC = 1 << 0;
 export const FUSE_ATTR_SUBMOUNT = 1 << 0;
 export const FUSE_SETXATTR_ACL_KILL_SGID = 1 << 0;
+/** `flags` of fuse_ioctl_in: the inode is a directory. */
+export const FUSE_IOCTL_DIR = 1 << 4;
 
 /** Types of extensions: one up to this is a security context header, and says how many there are. */
 export const FUSE_MAX_NR_SECCTX = 31;

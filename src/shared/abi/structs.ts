@@ -190,6 +190,7 @@ export const IOCTL_IN = {
   in_size: 24,
   out_size: 28,
 } as const;
+export const IOCTL_OUT = { SIZE: 16, result: 0, flags: 4, in_iovs: 8, out_iovs: 12 } as const;
 export const POLL_IN = { SIZE: 24 } as const;
 export const NOTIFY_RETRIEVE_IN = { SIZE: 40 } as const;
 export const FALLOCATE_IN = { SIZE: 32, fh: 0, offset: 8, length: 16, mode: 24 } as const;

@@ -60,6 +60,8 @@ export const NEGOTIATED = {
   DONT_MASK: 256,
   /** The caller's supplementary group that counts comes with creating requests. */
   CREATE_SUPP_GROUP: 512,
+  /** VFS has checked who may do what before an ioctl on inode flags arrives. */
+  CHECKED_IOCTLS: 1024,
 } as const;
 
 /** Layout of the shared state that belongs to the file system. */

@@ -27,6 +27,7 @@ import {
   tmpfile,
 } from './files.ts';
 import { access, statfs, syncFilesystem } from './filesystem-wide.ts';
+import { ioctlOperation } from './ioctl.ts';
 import {
   link,
   lookup,
@@ -81,6 +82,7 @@ export const OPERATIONS: readonly Operation[] = makeOperations([
   [OP.FSYNCDIR, fsyncDirectory],
   [OP.ACCESS, access],
   [OP.CREATE, create],
+  [OP.IOCTL, ioctlOperation],
   [OP.FALLOCATE, fallocateFile],
   [OP.READDIRPLUS, readdirplus],
   [OP.RENAME2, rename2],

@@ -82,6 +82,14 @@ export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const FALLOC_FL_INSERT_RANGE = 0x20;
 export const FALLOC_FL_UNSHARE_RANGE = 0x40;
 
+/** ioctl(2) commands on inodes (include/uapi/linux/fs.h). */
+export const FS_IOC_GETFLAGS = 0x80086601;
+export const FS_IOC_SETFLAGS = 0x40086602;
+export const FS_IOC_FSGETXATTR = 0x801c581f;
+export const FS_IOC_FSSETXATTR = 0x401c5820;
+/** Size of struct fsxattr. */
+export const FSXATTR_BYTES = 28;
+
 export const MAX_HANDLE_SIZE = 128;
 export const NAME_MAX = 255;
 export const PATH_MAX = 4096;

@@ -66,6 +66,7 @@ const c = {
   getxattr: declare('getxattr', 'ssize_t', ['uintptr_t', 'uintptr_t', 'uintptr_t', 'size_t']),
   listxattr: declare('listxattr', 'ssize_t', ['uintptr_t', 'uintptr_t', 'size_t']),
   removexattr: declare('removexattr', 'int', ['uintptr_t', 'uintptr_t']),
+  ioctl: declare('ioctl', 'int', ['int', 'unsigned long', 'uintptr_t']),
   fcntl: declare('fcntl', 'int', ['int', 'int', 'int']),
   mount: declare('mount', 'int', [
     'uintptr_t',
@@ -384,6 +385,11 @@ export function listxattr(path: number, list: number, sizeBytes: number): number
 /** removexattr(2). */
 export function removexattr(path: number, name: number): number {
   return result(c.removexattr(path, name));
+}
+
+/** ioctl(2); `argument` is an address. */
+export function ioctl(fd: number, command: number, argument: number): number {
+  return result(c.ioctl(fd, command, argument));
 }
 
 /** fcntl(2) with an integer argument. */
