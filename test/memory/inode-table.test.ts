@@ -154,11 +154,15 @@ class Model {
   }
 }
 
-const anyFile: fc.Arbitrary<FakeFile> = fc.record({
-  mount: fc.nat({ max: 1 }),
-  ino: fc.nat({ max: 5 }),
-  handle: fc.option(fc.nat({ max: 1 }), { nil: undefined }),
-});
+/** Of a file with and one without a handle, and the same number, the test after the next is. */
+const anyFile: fc.Arbitrary<FakeFile> = fc.oneof(
+  fc.record({ mount: fc.nat(1), ino: fc.nat(5), handle: fc.nat(1) }),
+  fc.record({
+    mount: fc.nat(1),
+    ino: fc.integer({ min: 6, max: 9 }),
+    handle: fc.constant(undefined),
+  }),
+);
 
 const anyStep: fc.Arbitrary<(model: Model) => void> = fc.oneof(
   anyFile.map((file) => (m: Model) => m.lookup(file)),
@@ -190,16 +194,27 @@ test('any sequence of steps leaves the table as a Map would be', TIME_LIMIT, () 
   );
 });
 
-test('a file is known by its handle, else by its number: a reused number is another file', () => {
+test('a file is known by its handle: a reused number is another file', () => {
   const { inodes } = freshTables();
   const first = inodes.lookup(identityOf({ mount: 0, ino: 7, handle: 1 }));
   const reused = inodes.lookup(identityOf({ mount: 0, ino: 7, handle: 2 }));
   const elsewhere = inodes.lookup(identityOf({ mount: 1, ino: 7, handle: 1 }));
-  const byNumber = inodes.lookup(identityOf({ mount: 0, ino: 7, handle: undefined }));
-  assert.equal(new Set([first, reused, elsewhere, byNumber]).size, 4);
+  assert.equal(new Set([first, reused, elsewhere]).size, 3);
+  assert.equal(inodes.lookup(identityOf({ mount: 0, ino: 7, handle: 1 })), first);
   assert.equal(inodes.lookup(identityOf({ mount: 0, ino: 7, handle: 2 })), reused);
-  assert.equal(inodes.lookup(identityOf({ mount: 0, ino: 7, handle: undefined })), byNumber);
   assert.equal(inodes.lookups(reused), 2);
+});
+
+test('a file is known by its number where its handle is not to be had', () => {
+  const { inodes } = freshTables();
+  const without = inodes.lookup(identityOf({ mount: 0, ino: 7, handle: undefined }));
+  assert.equal(inodes.lookup(identityOf({ mount: 0, ino: 7, handle: undefined })), without);
+  assert.equal(inodes.lookup(identityOf({ mount: 0, ino: 7, handle: 1 })), without);
+  assert.equal(inodes.hasHandle(without), false);
+  const other = inodes.lookup(identityOf({ mount: 0, ino: 8, handle: 1 }));
+  assert.equal(inodes.lookup(identityOf({ mount: 0, ino: 8, handle: undefined })), other);
+  assert.equal(inodes.hasHandle(other), true);
+  assert.deepEqual([inodes.lookups(without), inodes.lookups(other)], [3, 2]);
 });
 
 test('the root outlives every forget, unknown nodeids are refused', () => {

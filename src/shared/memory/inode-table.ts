@@ -5,8 +5,8 @@
  * below 2^53 and is not given out again before the slot went through all its epochs; then the
  * generation moves on. Slot 1 epoch 0 is the root.
  *
- * Identity is the host's file handle, together with the mount, when there is one, else (inode number,
- * device, mount). 64 stripes, each a linear hash table with its own lock: a stripe grows by one
+ * Identity is inode number, device and mount, and where there is one the host's file handle, which
+ * tells a file from one that had its number before. 64 stripes, each a linear hash table with its own lock: a stripe grows by one
  * bucket at a time, so nobody ever waits for a rehash.
  *
  * The lookup count is the kernel's: 0 is terminal. A lookup adds by compare-and-swap from n > 0 only,
@@ -413,18 +413,12 @@ export class InodeTable {
     return STRIPES_AT + (hash & (STRIPES - 1)) * STRIPE_WORDS;
   }
 
+  /** Of what every identity has: a file system may refuse the handle of a file it gave one for before. */
   #hash(identity: Int32Array): number {
-    const handleBytes = identity[IDENTITY.HANDLE_BYTES];
     let h = Math.imul(identity[IDENTITY.MOUNT] + 0x9e3779b9, 0x85ebca6b);
-    if (handleBytes > 0) {
-      h = mix(h, identity[IDENTITY.HANDLE_TYPE]);
-      const words = (handleBytes + 3) >> 2;
-      for (let i = 0; i < words; i++) h = mix(h, identity[IDENTITY.HANDLE + i]);
-    } else {
-      h = mix(h, identity[IDENTITY.DEV]);
-      h = mix(h, identity[IDENTITY.INO_LO]);
-      h = mix(h, identity[IDENTITY.INO_HI]);
-    }
+    h = mix(h, identity[IDENTITY.DEV]);
+    h = mix(h, identity[IDENTITY.INO_LO]);
+    h = mix(h, identity[IDENTITY.INO_HI]);
     h ^= h >>> 16;
     h = Math.imul(h, 0x85ebca6b);
     h ^= h >>> 13;
@@ -432,18 +426,24 @@ export class InodeTable {
     return h ^ (h >>> 16);
   }
 
+  /**
+   * Whether an entry is of this file. Two handles tell. An entry without one has a descriptor, so that its
+   * number cannot have gone to another file; where only the entry has a handle the number has to do.
+   */
   #matches(at: number, hash: number, identity: Int32Array): boolean {
     const cells = this.#cells;
-    if (cells[at + HASH] !== hash || cells[at + MOUNT] !== identity[IDENTITY.MOUNT]) return false;
-    const handleBytes = identity[IDENTITY.HANDLE_BYTES];
-    if (cells[at + HANDLE_BYTES] !== handleBytes) return false;
-    if (handleBytes === 0) {
-      return (
-        cells[at + INO_LO] === identity[IDENTITY.INO_LO] &&
-        cells[at + INO_HI] === identity[IDENTITY.INO_HI] &&
-        cells[at + DEV] === identity[IDENTITY.DEV]
-      );
+    if (
+      cells[at + HASH] !== hash ||
+      cells[at + INO_LO] !== identity[IDENTITY.INO_LO] ||
+      cells[at + INO_HI] !== identity[IDENTITY.INO_HI] ||
+      cells[at + MOUNT] !== identity[IDENTITY.MOUNT] ||
+      cells[at + DEV] !== identity[IDENTITY.DEV]
+    ) {
+      return false;
     }
+    const handleBytes = identity[IDENTITY.HANDLE_BYTES];
+    if (handleBytes === 0 || cells[at + HANDLE_BYTES] === 0) return true;
+    if (cells[at + HANDLE_BYTES] !== handleBytes) return false;
     if (cells[at + HANDLE_TYPE] !== identity[IDENTITY.HANDLE_TYPE]) return false;
     const words = (handleBytes + 3) >> 2;
     for (let i = 0; i < words; i++) {
