@@ -145,7 +145,7 @@ export const OPTIONS = {
     ...off,
     name: 'writeback',
     group: 'Caching',
-    help: 'let the kernel gather writes; only when nobody else writes to the source; not with cache=never, ro or seal_size',
+    help: 'let the kernel gather writes; only when nobody else writes to the source; not with cache=never or metadata, ro or seal_size',
   },
   noOpen: {
     ...off,

@@ -157,8 +157,8 @@ const CONFLICTS: readonly Conflict[] = [
   },
   {
     key: 'writeback',
-    reason: 'cache=never keeps no data to write back',
-    applies: (given) => given.cache === 'never',
+    reason: 'cache=never and cache=metadata keep no data to write back',
+    applies: (given) => given.cache === 'never' || given.cache === 'metadata',
   },
   { key: 'writeback', reason: 'the mount is ro', applies: (given) => given.readOnly },
   {

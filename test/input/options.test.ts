@@ -58,7 +58,7 @@ const EXCLUDING: readonly (readonly [readonly string[], string])[] = [
   [['--no-opendir'], 'no_opendir is switched off: it needs cache=metadata or cache=always'],
   [
     ['--writeback', '--cache=never'],
-    'writeback is switched off: cache=never keeps no data to write back',
+    'writeback is switched off: cache=never and cache=metadata keep no data to write back',
   ],
   [['--writeback', '--ro'], 'writeback is switched off: the mount is ro'],
   [

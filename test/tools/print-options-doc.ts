@@ -39,7 +39,7 @@ Each with a warning:
 
 - \`no_open\` unless \`cache=always\`
 - \`no_opendir\` with \`cache=never\` and \`cache=auto\`
-- \`writeback\` with \`cache=never\`, \`ro\` and \`seal_size\`
+- \`writeback\` with \`cache=never\`, \`cache=metadata\`, \`ro\` and \`seal_size\`
 - \`trace\` to stderr with \`background\`: there is no stderr; \`trace=FILE\` works
 - \`suid\` and \`dev\` for anybody but root
 

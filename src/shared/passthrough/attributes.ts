@@ -50,7 +50,7 @@ import {
 import { NEGOTIATED, type Validity } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
 import { inodeFd, procPath, procPathFromHere } from './inode-access.ts';
-import { beginSetIdKill, endSetIdKill, modeWithoutSetIds } from './set-ids.ts';
+import { beginSetIdKill, endSetIdKill, killsSetIds, modeWithoutSetIds } from './set-ids.ts';
 
 /** Reads attributes of a descriptor into the scratch memory at `offset`. @returns 0 or -errno */
 export function statxInto(ctx: Context, fd: number, offset: number, mask: number): number {
@@ -235,7 +235,7 @@ function setOwner(ctx: Context, fd: number, valid: number): number {
  */
 function setSize(ctx: Context, fd: number, isOpen: boolean, valid: number): number {
   const size = ctx.arg64(SETATTR_IN.size);
-  const kill = ctx.has(NEGOTIATED.KILLPRIV_V2) && (valid & FATTR_KILL_SUIDGID) !== 0;
+  const kill = killsSetIds(ctx, (valid & FATTR_KILL_SUIDGID) !== 0);
   if (kill) beginSetIdKill(ctx, fd);
   const error = isOpen ? ftruncate(fd, size) : truncate(procPathFromHere(ctx, fd), size);
   if (kill) endSetIdKill(ctx);

@@ -49,7 +49,7 @@ import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, int64, SCRATCH } from './context.ts';
 import { handleFd } from './files.ts';
 import { openInodeBriefly } from './inode-access.ts';
-import { beginSetIdKill, endSetIdKill, hasSetIds } from './set-ids.ts';
+import { beginSetIdKill, endSetIdKill, hasSetIds, killsSetIds } from './set-ids.ts';
 
 /** The largest count op 47 can answer; whole pages, as the kernel's own MAX_RW_COUNT. */
 const MAX_COPY_BYTES = 0x7ffff000;
@@ -154,10 +154,10 @@ export function write(ctx: Context): number {
   const fd = fileFd(ctx, WRITE_IN.fh, O_RDWR);
   if (fd < 0) return fd;
   const writeFlags = ctx.arg32(WRITE_IN.write_flags);
-  const kill = ctx.has(NEGOTIATED.KILLPRIV_V2) && (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0;
+  const isCached = (writeFlags & FUSE_WRITE_CACHE) !== 0;
+  const kill = !isCached && killsSetIds(ctx, (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0);
   // Writes of the page cache carry no flags of their own and stand at a place of their own.
-  const append =
-    (writeFlags & FUSE_WRITE_CACHE) === 0 && (ctx.arg32(WRITE_IN.flags) & O_APPEND) !== 0;
+  const append = !isCached && (ctx.arg32(WRITE_IN.flags) & O_APPEND) !== 0;
   if (!append && appendsOnly(ctx, fd)) return -ERRNO.EPERM;
   const offset = ctx.arg64(WRITE_IN.offset);
   if (ctx.config.sealSize) {
@@ -168,7 +168,6 @@ export function write(ctx: Context): number {
   if (ctx.mayBlock) {
     if (kill) beginSetIdKill(ctx, fd);
     count = writeAll(ctx, fd, payload, size, offset, append);
-    const isCached = (writeFlags & FUSE_WRITE_CACHE) !== 0;
     if (count === -ERRNO.EINVAL && (isCached || !wantsDirect(ctx, WRITE_IN.flags))) {
       const buffered = bufferedFd(ctx, O_RDWR);
       if (buffered >= 0) count = writeAll(ctx, buffered, payload, size, offset, append);
@@ -293,8 +292,12 @@ export function fallocateFile(ctx: Context): number {
     const sealed = checkSealedFallocate(ctx, fd, mode, offset, length);
     if (sealed < 0) return sealed;
   }
-  // The set-id bits are the kernel's affair here: for a caller without privileges it sends a SETATTR.
-  return fallocate(fd, mode, offset, length);
+  // With HANDLE_KILLPRIV_V2 the kernel sends a SETATTR for the set-id bits.
+  const kill = killsSetIds(ctx, false);
+  if (kill) beginSetIdKill(ctx, fd);
+  const error = fallocate(fd, mode, offset, length);
+  if (kill) endSetIdKill(ctx);
+  return error;
 }
 
 /**
@@ -346,7 +349,9 @@ function copy(ctx: Context): number {
     const sealed = checkSealedWrite(ctx, fdOut, offset, length, false);
     if (sealed < 0) return sealed;
   }
-  return copyFileRange(
+  const kill = killsSetIds(ctx, false);
+  if (kill) beginSetIdKill(ctx, fdOut);
+  const count = copyFileRange(
     fdIn,
     ctx.scratchAddress(SCRATCH.OFFSETS),
     fdOut,
@@ -354,6 +359,8 @@ function copy(ctx: Context): number {
     length,
     ctx.arg32(COPY_FILE_RANGE_IN.flags),
   );
+  if (kill) endSetIdKill(ctx);
+  return count;
 }
 
 function copyTarget(ctx: Context): number {

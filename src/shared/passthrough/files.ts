@@ -52,7 +52,7 @@ import {
   procPath,
 } from './inode-access.ts';
 import { enterAndReply, openChild, parentFd } from './names.ts';
-import { beginSetIdKill, endSetIdKill } from './set-ids.ts';
+import { beginSetIdKill, endSetIdKill, killsSetIds } from './set-ids.ts';
 
 /**
  * What happens on such descriptors is never done in place: RWF_NOWAIT does not keep direct I/O or O_SYNC
@@ -122,8 +122,8 @@ function enterHandle(
 
 /** Opens, and takes the set-id bits where the open truncates and the kernel asks for that. */
 function openKilling(ctx: Context, slot: number, flags: number, openFlags: number): number {
-  const kill = ctx.has(NEGOTIATED.KILLPRIV_V2) && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0;
-  if (!kill) return openInode(ctx, slot, flags);
+  const kill = killsSetIds(ctx, (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0);
+  if (!kill || (flags & O_TRUNC) === 0) return openInode(ctx, slot, flags);
   const pathFd = inodeFd(ctx, slot);
   if (pathFd < 0) return pathFd;
   beginSetIdKill(ctx, pathFd);

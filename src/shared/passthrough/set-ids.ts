@@ -15,6 +15,7 @@ import {
 } from '../sys/constants.ts';
 import { statxInto } from './attributes.ts';
 import { callerKeepsSetGid, takeCallersGroups } from './caller.ts';
+import { NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
 
 function modeAt(ctx: Context): number {
@@ -30,6 +31,14 @@ export function hasSetIds(ctx: Context, fd: number): boolean {
   if (statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS) < 0) return false;
   const mode = modeAt(ctx);
   return (mode & (S_ISUID | S_ISGID)) !== 0 && (mode & S_IFMT) !== S_IFDIR;
+}
+
+/**
+ * Whether a change of data takes set-id bits. With HANDLE_KILLPRIV_V2 the kernel says so, where the caller has
+ * no CAP_FSETID; without it nobody tells, and nearly always only root has it.
+ */
+export function killsSetIds(ctx: Context, isToldTo: boolean): boolean {
+  return ctx.has(NEGOTIATED.KILLPRIV_V2) ? isToldTo : ctx.callerUid() !== 0;
 }
 
 /** Whether a set-group-id bit, which hasSetIds() has just looked at, is left to members of the group. */
