@@ -12,6 +12,7 @@ import {
 } from '../shared/memory/shared-memory.ts';
 import { type MountOptions, TRACE_TO_STDERR } from '../shared/options.ts';
 import { EXTRA, type PassthroughConfig, validity } from '../shared/passthrough/config.ts';
+import { compileIdMap } from '../shared/passthrough/id-map.ts';
 import type { SourceFacts } from '../shared/passthrough/probe.ts';
 import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
 import { SPARE_LANES } from './dispatch/policy.ts';
@@ -101,6 +102,8 @@ export function passthroughConfigOf(
     sealSize: options.sealSize,
     useHostIno: options.useHostIno,
     xattr: options.xattr,
+    uidMap: compileIdMap('translate_uid', options.translateUid),
+    gidMap: compileIdMap('translate_gid', options.translateGid),
     allowDirectIo: options.allowDirectIo,
     defaultPermissions: options.defaultPermissions,
     noAtime: (options.mountFlags & MS_NOATIME) !== 0,

@@ -76,6 +76,15 @@ interface StringRow extends RowBase {
   readonly derived: string;
 }
 
+/** Rules in a language of their own, which are added up over all times the option is given. */
+interface RulesRow extends RowBase {
+  readonly kind: 'rules';
+  readonly default: undefined;
+  readonly derived: string;
+  /** What one looks like. */
+  readonly form: string;
+}
+
 /** Off, on, or on with a file. */
 interface TraceRow extends RowBase {
   readonly kind: 'trace';
@@ -89,11 +98,15 @@ export type OptionRow =
   | NumberRow
   | EnumRow
   | StringRow
+  | RulesRow
   | TraceRow;
 
 const timeout = { kind: 'duration', default: undefined, min: 0, max: LONGEST_SECONDS } as const;
 const off = { kind: 'bool', default: false } as const;
 const on = { kind: 'bool', default: true } as const;
+const rules = { kind: 'rules', default: undefined, derived: 'none' } as const;
+const ID_RULE_FORM =
+  'map:GUEST:HOST:COUNT, or with guest, host, squash-guest, squash-host, forbid-guest';
 
 /** Key: the name in a program. Order: the order of the help. */
 export const OPTIONS = {
@@ -272,6 +285,20 @@ export const OPTIONS = {
     group: 'Access',
     help: 'the kernel checks modes and ACLs before it asks the daemon',
   },
+  translateUid: {
+    ...rules,
+    name: 'translate_uid',
+    group: 'Access',
+    form: ID_RULE_FORM,
+    help: 'show and store other user ids on the mount (guest) than on the source (host)',
+  },
+  translateGid: {
+    ...rules,
+    name: 'translate_gid',
+    group: 'Access',
+    form: ID_RULE_FORM,
+    help: 'the same for group ids',
+  },
   readOnly: { ...off, name: 'ro', group: 'Access', help: 'mount read-only' },
   suid: {
     name: 'suid',
@@ -394,7 +421,9 @@ type InputValue<Row> = Row extends { kind: 'enum'; values: readonly (infer Value
       ? number
       : Row extends { kind: 'trace' }
         ? boolean | string
-        : string;
+        : Row extends { kind: 'rules' }
+          ? string | readonly string[]
+          : string;
 
 type ResolvedKey<Key extends OptionKey> = Table[Key]['kind'] extends 'duration'
   ? `${Key}Ms`
@@ -408,7 +437,9 @@ type ResolvedValue<Row> = Row extends { kind: 'trace' }
   ? false | string
   : Row extends { kind: 'path' }
     ? string | undefined
-    : InputValue<Row>;
+    : Row extends { kind: 'rules' }
+      ? readonly string[]
+      : InputValue<Row>;
 
 /** Option values by key: durations in seconds, sizes in bytes. */
 export type OptionValues = { readonly [Key in OptionKey]?: InputValue<Table[Key]> };

@@ -39,6 +39,8 @@ export const plainText = z
   .min(1)
   .refine((text) => !text.includes('\0'));
 
+const rulesSchema = z.array(plainText);
+
 function enumSchema(row: EnumRow): z.ZodType {
   const canonical = (value: unknown): unknown => {
     const text = typeof value === 'string' ? value.toLowerCase() : value;
@@ -67,6 +69,8 @@ export function valueSchema(row: OptionRow): z.ZodType {
     case 'string':
     case 'path':
       return plainText;
+    case 'rules':
+      return z.preprocess((value) => (typeof value === 'string' ? [value] : value), rulesSchema);
     case 'trace':
       return z.union([z.boolean(), plainText]);
   }
@@ -123,6 +127,8 @@ export function describeDomain(row: OptionRow): string {
       return 'a text that is not empty';
     case 'path':
       return 'the path of a file';
+    case 'rules':
+      return `${row.form}; may be given several times`;
     case 'trace':
       return 'nothing, or the path of a file';
   }

@@ -23,6 +23,7 @@ import {
   unknownOption,
   valueSchema,
 } from './option-values.ts';
+import { compileIdMap } from './passthrough/id-map.ts';
 import { MS_RDONLY } from './sys/constants.ts';
 
 export {
@@ -205,6 +206,21 @@ function resolvedTrace(trace: boolean | string, workingDirectory: string): false
   return trace === TRACE_TO_STDERR ? trace : absolutePath(trace, workingDirectory);
 }
 
+/** The rules of all options that have some. @throws SluiceError for rules that cannot be */
+function checkedRules(given: OptionValues) {
+  const rules = {
+    translateUid: asList(given.translateUid),
+    translateGid: asList(given.translateGid),
+  };
+  compileIdMap('translate_uid', rules.translateUid);
+  compileIdMap('translate_gid', rules.translateGid);
+  return rules;
+}
+
+function asList(rules: string | readonly string[] = []): readonly string[] {
+  return typeof rules === 'string' ? [rules] : rules;
+}
+
 /**
  * Checks what was asked for, fills in defaults, and switches off what cannot go together.
  *
@@ -248,6 +264,7 @@ export function resolveOptions(
     requestSlots: values.requestSlots,
     allowOther: values.allowOther,
     defaultPermissions: values.defaultPermissions,
+    ...checkedRules(given),
     readOnly: values.readOnly,
     mountFlags: mountFlagsOf({ ...values }, values.readOnly),
     fsname: given.fsname ?? source,

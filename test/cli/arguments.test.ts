@@ -39,6 +39,8 @@ function sample(row: OptionRow): [string, unknown] {
       return ['8K', 8192];
     case 'enum':
       return [String(row.values.at(-1)).toUpperCase(), row.values.at(-1)];
+    case 'rules':
+      return ['some text', ['some text']];
     default:
       return ['some text', 'some text'];
   }
@@ -148,6 +150,20 @@ test('operands with blanks, newlines and leading dashes', () => {
 
 test('the value of an option may look like a flag', () => {
   assert.deepEqual(parsed('--fsname', '--trace'), { fsname: '--trace' });
+});
+
+test('rules add up, as flags and in lists', () => {
+  const { input, warnings } = parseMountArguments([
+    '--translate-uid=map:0:1:1',
+    '-o',
+    'translate_uid=map:2:3:1,ro',
+    '--translate-uid',
+    'map:2:3:1',
+    '/s',
+    '/m',
+  ]);
+  assert.deepEqual(input.translateUid, ['map:0:1:1', 'map:2:3:1', 'map:2:3:1']);
+  assert.deepEqual(warnings, []);
 });
 
 const BAD: readonly [string[], RegExp][] = [

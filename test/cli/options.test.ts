@@ -68,6 +68,8 @@ test('the defaults of root', () => {
     requestSlots: 4096,
     allowOther: true,
     defaultPermissions: true,
+    translateUid: [],
+    translateGid: [],
     readOnly: false,
     mountFlags: 0,
     fsname: '/src',

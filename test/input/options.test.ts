@@ -36,6 +36,28 @@ const BAD: readonly (readonly [readonly string[], readonly [string, string, stri
     ['-o', 'remount'],
     ['-o remount', 'not supported', 'mount it again'],
   ],
+  [
+    ['--translate-uid=0:1:2'],
+    ['translate_uid: rule "0:1:2"', 'no rule begins so', 'begin with map'],
+  ],
+  [['--translate-gid=map:1:2'], ['translate_gid: rule "map:1:2"', '2 numbers', 'write map:']],
+  [
+    ['-o', 'translate_uid=map:1:x:3'],
+    ['translate_uid: rule "map:1:x:3"', '"x" is no id', 'give a whole number'],
+  ],
+  [
+    ['--translate-uid=map:1:2:4294967295'],
+    ['translate_uid: rule', 'beyond the last id', 'lower the count'],
+  ],
+  [
+    ['--translate-gid=forbid-guest:0:9', '--translate-gid=map:8:8:1'],
+    [
+      'translate_gid: rule "map:8:8:1"',
+      'overlaps "forbid-guest:0:9" in the guest ids 8 to 8',
+      'let one rule',
+    ],
+  ],
+  [[`--xattrmap=:map::${'x'.repeat(256)}:`], ['xattrmap: rule 1', '256 bytes', '255 at the most']],
   [['extra'], ['', 'too many arguments', '']],
 ];
 

@@ -177,4 +177,101 @@ optionTest('readOnly', 'a list as mount(8) passes it sets all at once', async ()
   await mount.stop();
 });
 
+/** What the owners of names are, in this order: "uid:gid uid:gid". */
+const owners = (...paths: string[]): string => `stat -c %u:%g ${paths.join(' ')} | paste -sd ' '`;
+
+const as = (uid: number, gid: number): string =>
+  `setpriv --reuid ${uid} --regid ${gid} --clear-groups`;
+
+for (const [key, options] of [
+  ['translateUid', ['--translate-uid=map:0:70000:10', '--translate-gid', 'map:0:80000:10']],
+  ['translateGid', ['-o', 'translate_uid=map:0:70000:10,translate_gid=map:0:80000:10']],
+] as const) {
+  optionTest(key, 'a range of ids is another one on the source, in both directions', async (t) => {
+    if (process.getuid?.() !== 0) return t.skip('owning files as another user needs root');
+    const { mount, sh } = await tracedMount(options);
+    await sh(
+      'chown 70003:80004 $S/f; chown 70000:80000 $S $S/d; chmod 777 $S; touch $S/g; chown 500:600 $S/g',
+    );
+    assert.equal(await sh(owners('$M/f', '$M/d', '$M/g')), '3:4 0:0 500:600');
+    // The same by READDIRPLUS, and by STATX.
+    assert.match(await sh('ls -ln $M'), / 3 +4 .* f$/m);
+    assert.match(await sh('stat -c "%W %u" $M/f'), / 3$/);
+    await sh(`${as(5, 6)} sh -c "echo a > $M/new; mkdir $M/dir; ln -s x $M/link; mkfifo $M/fifo"`);
+    const made = ['new', 'dir', 'link', 'fifo'];
+    assert.equal(await sh(owners(...made.map((name) => `$M/${name}`))), '5:6 5:6 5:6 5:6');
+    const behind = await sh(owners(...made.map((name) => `$S/${name}`)));
+    assert.equal(behind, '70005:80006 70005:80006 70005:80006 70005:80006');
+    await sh('chown 7:8 $M/f; chown -h 9 $M/link; chgrp 500 $M/new');
+    assert.equal(
+      await sh(owners('$S/f', '$S/link', '$S/new')),
+      '70007:80008 70009:80006 70005:500',
+    );
+    // The kernel checks by the ids it is shown.
+    await sh('chmod 600 $M/f');
+    assert.equal(await sh(`${as(7, 8)} cat $M/f`), 'old');
+    await mount.stop();
+  });
+}
+
+optionTest('translateUid', 'the kinds of rules: squash, forbid, one direction', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('owning files as another user needs root');
+  const rules = [
+    'squash-guest:0:70000:1000',
+    'host:70000:1000:1',
+    'forbid-guest:3000:1',
+    'squash-host:71000:42:10',
+  ];
+  const { mount, sh, attempt } = await tracedMount(
+    rules.flatMap((rule) => [`--translate-uid=${rule}`, `--translate-gid=${rule}`]),
+  );
+  await sh('chmod 777 $S; touch $S/a $S/b; chown 71003:71009 $S/a; chown 5:5 $S/b');
+  assert.equal(await sh(owners('$M/a', '$M/b')), '42:42 5:5');
+  await sh('touch $M/root; chown 5:5 $M/b');
+  assert.equal(await sh(owners('$S/root', '$M/root', '$S/b')), '70000:70000 1000:1000 70000:70000');
+  for (const [uid, gid] of [
+    [3000, 4000],
+    [4000, 3000],
+  ] as const) {
+    const denied = await attempt(`${as(uid, gid)} touch $M/x`);
+    assert.match(denied.stderr, /Operation not permitted/);
+  }
+  assert.match((await attempt('chown 3000 $M/b')).stderr, /Operation not permitted/);
+  assert.match((await attempt('chgrp 3000 $M/b')).stderr, /Operation not permitted/);
+  assert.equal(await sh(`ls $S/x 2>/dev/null || true; ${as(3000, 3000)} cat $M/f`), 'old');
+  await sh(`${as(4000, 4001)} touch $M/other`);
+  assert.equal(await sh(owners('$S/other')), '4000:4001');
+  await mount.stop();
+});
+
+optionTest('translateGid', 'ids in ACLs are translated, and count', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('becoming another user needs root');
+  const missing = await missingTool('setfacl', 'getfacl');
+  if (missing !== undefined) return t.skip(missing);
+  const { mount, sh, attempt } = await tracedMount([
+    '--translate-uid=map:1000:71000:10',
+    '--translate-gid=map:2000:82000:10',
+    '--translate-gid=forbid-guest:3000:1',
+  ]);
+  await sh('chmod 600 $S/f; setfacl -m u:71001:r,g:82002:r $S/f; setfacl -d -m g:82003:rwx $S/d');
+  const shown = await sh('getfacl -nc $M/f; getfacl -ndc $M/d');
+  assert.match(shown, /user:1001:r--[\s\S]*group:2002:r--[\s\S]*group:2003:rwx/);
+  assert.equal(await sh(`${as(1001, 1)} cat $M/f; ${as(5, 2002)} cat $M/f`), 'old\nold');
+  for (const [uid, gid] of [
+    [71001, 1],
+    [5, 82002],
+    [1002, 1],
+  ] as const) {
+    assert.match((await attempt(`${as(uid, gid)} cat $M/f`)).stderr, /Permission denied/, `${uid}`);
+  }
+  await sh('setfacl -m u:1005:rw,g:7:r $M/f; touch $M/d/new');
+  assert.match(
+    await sh('getfacl -nc $S/f'),
+    /user:71001:r--\nuser:71005:rw-[\s\S]*group:7:r--\ngroup:82002:r--/,
+  );
+  assert.match(await sh('getfacl -nc $S/d/new'), /group:82003:rwx/);
+  assert.match((await attempt('setfacl -m g:3000:r $M/f')).stderr, /Operation not permitted/);
+  await mount.stop();
+});
+
 everyOptionIsTested('Access');

@@ -43,6 +43,7 @@ const PLACEHOLDERS = {
   size: 'size',
   string: 'text',
   path: 'file',
+  rules: 'rule',
   trace: 'file',
 } as const;
 
@@ -197,7 +198,7 @@ function missingValue(spelt: string, row: OptionRow): SluiceError {
   );
 }
 
-/** The values of all assignments; the last of each key wins, as with mount(8). */
+/** The values of all assignments; the last of each key wins, as with mount(8), but rules add up. */
 function settleAssignments(assignments: readonly Assignment[]): {
   values: OptionValues;
   warnings: string[];
@@ -206,6 +207,10 @@ function settleAssignments(assignments: readonly Assignment[]): {
   const warnings: string[] = [];
   for (const { key, spelt, text } of assignments) {
     const value = parseOptionText(key, spelt, text);
+    if (Array.isArray(value)) {
+      values.set(key, [...((values.get(key) as string[] | undefined) ?? []), ...value]);
+      continue;
+    }
     if (values.has(key) && values.get(key) !== value) {
       warnings.push(oneLine(`${rowOf(key).name} is given twice: the last, ${value}, is used`));
     }
@@ -215,7 +220,8 @@ function settleAssignments(assignments: readonly Assignment[]): {
 }
 
 function describeRow(row: OptionRow): string {
-  const hasDomain = row.kind === 'duration' || row.kind === 'count' || row.kind === 'size';
+  const hasDomain =
+    row.kind === 'duration' || row.kind === 'count' || row.kind === 'size' || row.kind === 'rules';
   const domain = hasDomain ? `; ${describeDomain(row)}` : '';
   return `${row.help}${domain} (default: ${describeDefault(row)})`;
 }

@@ -49,8 +49,12 @@ import {
 } from '../sys/libc.ts';
 import { NEGOTIATED, type Validity } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
+import { FORBIDDEN_ID } from './id-map.ts';
 import { inodeFd, procPath, procPathFromHere } from './inode-access.ts';
 import { beginSetIdKill, endSetIdKill, killsSetIds, modeWithoutSetIds } from './set-ids.ts';
+
+/** The id that chown(2) takes for "leave it". */
+const UNCHANGED_ID = 0xffffffff;
 
 /** Reads attributes of a descriptor into the scratch memory at `offset`. @returns 0 or -errno */
 export function statxInto(ctx: Context, fd: number, offset: number, mask: number): number {
@@ -87,8 +91,8 @@ export function putAttr(ctx: Context, to: number, from: number, slot: number): v
   u32[o + (ATTR.ctimensec >> 2)] = u32[s + (STATX.ctime_nsec >> 2)];
   u32[o + (ATTR.mode >> 2)] = u32[s + (STATX.mode >> 2)] & 0xffff;
   u32[o + (ATTR.nlink >> 2)] = u32[s + (STATX.nlink >> 2)];
-  u32[o + (ATTR.uid >> 2)] = u32[s + (STATX.uid >> 2)];
-  u32[o + (ATTR.gid >> 2)] = u32[s + (STATX.gid >> 2)];
+  u32[o + (ATTR.uid >> 2)] = ctx.shownUid(u32[s + (STATX.uid >> 2)]);
+  u32[o + (ATTR.gid >> 2)] = ctx.shownGid(u32[s + (STATX.gid >> 2)]);
   u32[o + (ATTR.rdev >> 2)] = wireDevice(
     u32[s + (STATX.rdev_major >> 2)],
     u32[s + (STATX.rdev_minor >> 2)],
@@ -171,6 +175,8 @@ export function statxOperation(ctx: Context): number {
   const to = ctx.out + STATX_OUT.stat;
   ctx.u8.copyWithin(to, from, from + STATX.mnt_id);
   ctx.u32[to >> 2] &= STATX_BASIC_STATS | STATX_BTIME;
+  ctx.put32(STATX_OUT.stat + STATX.uid, ctx.shownUid(ctx.u32[(from + STATX.uid) >> 2]));
+  ctx.put32(STATX_OUT.stat + STATX.gid, ctx.shownGid(ctx.u32[(from + STATX.gid) >> 2]));
   if (ctx.config.useHostIno) {
     const { inodes } = ctx.tables;
     ctx.putWords(STATX_OUT.stat + STATX.ino, inodes.shownInoLo(slot), inodes.shownInoHi(slot));
@@ -184,6 +190,7 @@ export function setattr(ctx: Context): number {
   if (slot < 0) return slot;
   const valid = ctx.arg32(SETATTR_IN.valid);
   if ((valid & FATTR_SIZE) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
+  if (isOwnerForbidden(ctx, valid)) return -ERRNO.EPERM;
   let handleFd = -1;
   if ((valid & FATTR_FH) !== 0 && !ctx.has(NEGOTIATED.NO_OPEN)) {
     const handle = ctx.useHandle(ctx.argLo(SETATTR_IN.fh), ctx.argHi(SETATTR_IN.fh), slot, false);
@@ -213,9 +220,16 @@ function changeMode(ctx: Context, fd: number, isOpen: boolean, mode: number): nu
   return isOpen ? fchmod(fd, mode) : fchmodat(ctx.config.procSelfFd, procPath(ctx, fd), mode, 0);
 }
 
+/** Asked before anything changes. */
+function isOwnerForbidden(ctx: Context, valid: number): boolean {
+  if ((valid & FATTR_UID) !== 0 && ctx.hostUid(ctx.arg32(SETATTR_IN.uid)) === FORBIDDEN_ID)
+    return true;
+  return (valid & FATTR_GID) !== 0 && ctx.hostGid(ctx.arg32(SETATTR_IN.gid)) === FORBIDDEN_ID;
+}
+
 function setOwner(ctx: Context, fd: number, valid: number): number {
-  const uid = (valid & FATTR_UID) !== 0 ? ctx.arg32(SETATTR_IN.uid) : 0xffffffff;
-  const gid = (valid & FATTR_GID) !== 0 ? ctx.arg32(SETATTR_IN.gid) : 0xffffffff;
+  const uid = (valid & FATTR_UID) !== 0 ? ctx.hostUid(ctx.arg32(SETATTR_IN.uid)) : UNCHANGED_ID;
+  const gid = (valid & FATTR_GID) !== 0 ? ctx.hostGid(ctx.arg32(SETATTR_IN.gid)) : UNCHANGED_ID;
   // Giving a file away takes the set-id bits from anybody but a group's member.
   beginSetIdKill(ctx, fd);
   const error = fchownat(

@@ -10,15 +10,18 @@ import { INVALID_ID } from '../sys/credentials.ts';
 import { NEGOTIATED } from './config.ts';
 import type { Context } from './context.ts';
 import { areExtensionsSound, findExtension, groupAt, groupCount } from './extensions.ts';
+import { FORBIDDEN_ID } from './id-map.ts';
 
 /** Creates a name in a directory, by what the request at hand says. @returns 0, a descriptor, or -errno */
 export type Creation = (ctx: Context, dirFd: number, name: number) => number;
 
 const NO_GROUP = -1;
+/** DEFAULT_OVERFLOWGID (include/linux/highuid.h): the group of those that have none. */
+const OVERFLOW_GID = 65534;
 /** Capabilities a caller without uid 0 may have that count when something is created. */
 const CREATING_CAPABILITIES = (1 << CAP_DAC_OVERRIDE) | (1 << CAP_MKNOD) | (1 << CAP_FSETID);
 
-/** Of a process: all its groups, and the low 32 bits of its effective capabilities. */
+/** Of a process: all its groups, as the host has them, and the low 32 bits of its effective capabilities. */
 interface Process {
   readonly groups: readonly number[];
   readonly capabilities: number;
@@ -36,7 +39,8 @@ function callingProcess(ctx: Context): Process | undefined {
     // Capabilities in a user namespace of his own mean nothing to the file system behind us.
     const isOurs = readlinkSync(`/proc/${pid}/ns/user`) === readlinkSync('/proc/self/ns/user');
     const capabilities = isOurs ? Number.parseInt(effective, 16) : 0;
-    return { groups: groups.map(Number), capabilities };
+    const known = groups.map((gid) => ctx.hostGid(Number(gid)));
+    return { groups: known.filter((gid) => gid !== FORBIDDEN_ID), capabilities };
   } catch {
     return undefined;
   }
@@ -58,6 +62,7 @@ export function createAsCaller(
   const { credentials } = ctx;
   const uid = ctx.callerUid();
   const gid = ctx.callerGid();
+  if (uid === FORBIDDEN_ID || gid === FORBIDDEN_ID) return -ERRNO.EPERM;
   if (!credentials.differ(uid, gid)) return creation(ctx, dirFd, name);
   // No id of this user namespace: the host must not take it for "as before".
   if (uid === INVALID_ID || gid === INVALID_ID) return -ERRNO.EOVERFLOW;
@@ -78,7 +83,8 @@ function supplementaryGroup(ctx: Context): number {
   const at = findExtension(ctx, FUSE_EXT_GROUPS);
   const count = groupCount(ctx, at);
   if (count <= 0) return count < 0 ? -ERRNO.EINVAL : NO_GROUP;
-  return groupAt(ctx, at, 0);
+  // FORBIDDEN_ID is NO_GROUP: a group that may not be used gives no rights.
+  return ctx.hostGid(groupAt(ctx, at, 0));
 }
 
 /** Runs a creation with all groups of the caller, and the capabilities he has. */
@@ -101,7 +107,10 @@ export function takeCallersGroups(ctx: Context): void {
   const process = callingProcess(ctx);
   if (((process?.capabilities ?? 0) & (1 << CAP_FSETID)) === 0) ctx.dropFsetid();
   const { credentials } = ctx;
-  credentials.becomeWithGroups(credentials.uid, ctx.callerGid(), process?.groups ?? []);
+  const gid = ctx.callerGid();
+  // Of a group without a number here the caller has no more rights than of one he is not in.
+  const known = gid === FORBIDDEN_ID || gid === INVALID_ID ? OVERFLOW_GID : gid;
+  credentials.becomeWithGroups(credentials.uid, known, process?.groups ?? []);
 }
 
 /**
@@ -112,6 +121,6 @@ export function takeCallersGroups(ctx: Context): void {
 export function callerKeepsSetGid(ctx: Context, gid: number): boolean {
   if (ctx.callerGid() === gid) return true;
   const process = callingProcess(ctx);
-  if (process === undefined) return ctx.callerUid() === 0;
+  if (process === undefined) return ctx.clientUid() === 0;
   return process.groups.includes(gid) || (process.capabilities & (1 << CAP_FSETID)) !== 0;
 }

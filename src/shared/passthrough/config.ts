@@ -1,3 +1,4 @@
+import type { IdMap } from './id-map.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
 
 /** A validity as the wire wants it. */
@@ -27,6 +28,9 @@ export interface PassthroughConfig {
   readonly sealSize: boolean;
   readonly useHostIno: boolean;
   readonly xattr: boolean;
+  /** Translation of ids between clients and host; undefined where they are the same. */
+  readonly uidMap: IdMap | undefined;
+  readonly gidMap: IdMap | undefined;
   readonly allowDirectIo: boolean;
   /** Whether the kernel has checked the caller's rights before a request comes. */
   readonly defaultPermissions: boolean;

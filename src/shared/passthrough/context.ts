@@ -14,6 +14,7 @@ import { Credentials } from '../sys/credentials.ts';
 import { close, umask } from '../sys/libc.ts';
 import { EXTRA, NEGOTIATED, type PassthroughConfig } from './config.ts';
 import { extensionBytes } from './extensions.ts';
+import { mapId } from './id-map.ts';
 import { MountErrorReporter } from './mount-error.ts';
 import type { Tracer } from './trace.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
@@ -184,19 +185,50 @@ export class Context {
     return this.i32[((this.message + IN_HEADER.unique) >> 2) + 1];
   }
 
-  /** The user who made the request. */
-  callerUid(): number {
+  /** The user who made the request, as the client knows him. */
+  clientUid(): number {
     return this.u32[(this.message + IN_HEADER.uid) >> 2];
   }
 
+  /** The same, as the host knows him; or FORBIDDEN_ID. */
+  callerUid(): number {
+    return this.hostUid(this.clientUid());
+  }
+
   callerGid(): number {
-    return this.u32[(this.message + IN_HEADER.gid) >> 2];
+    return this.hostGid(this.u32[(this.message + IN_HEADER.gid) >> 2]);
   }
 
   /** The thread that made the request, 0 if it is not in our pid namespace. */
   callerPid(): number {
     return this.u32[(this.message + IN_HEADER.pid) >> 2];
   }
+
+  // ---- ids of users and groups ----
+
+  /** A client's uid as the host has it, or FORBIDDEN_ID. */
+  hostUid(uid: number): number {
+    const { uidMap } = this.config;
+    return uidMap === undefined ? uid : mapId(uidMap.toHost, uid);
+  }
+
+  hostGid(gid: number): number {
+    const { gidMap } = this.config;
+    return gidMap === undefined ? gid : mapId(gidMap.toHost, gid);
+  }
+
+  /** A host's uid as the clients see it. */
+  shownUid(uid: number): number {
+    const { uidMap } = this.config;
+    return uidMap === undefined ? uid : mapId(uidMap.toClient, uid);
+  }
+
+  shownGid(gid: number): number {
+    const { gidMap } = this.config;
+    return gidMap === undefined ? gid : mapId(gidMap.toClient, gid);
+  }
+
+  // ---- fields of the request ----
 
   /** A 32-bit field of the fixed part. */
   arg32(offset: number): number {

@@ -230,7 +230,9 @@ function createExisting(
   name: number,
   flags: number,
 ): number {
-  if (ctx.callerUid() !== ctx.credentials.uid) return -ERRNO.ESTALE;
+  // With ids translated the daemon's own user is not who the file's owner is compared with.
+  const isTranslated = ctx.config.uidMap !== undefined || ctx.config.gidMap !== undefined;
+  if (isTranslated || ctx.clientUid() !== ctx.credentials.uid) return -ERRNO.ESTALE;
   if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
   const pathFd = openChild(ctx, dirFd, name);
   if (pathFd < 0) return pathFd;

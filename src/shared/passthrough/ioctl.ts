@@ -59,7 +59,7 @@ function store(ctx: Context, command: number, bytes: number): number {
   const fd = ioctlFd(ctx);
   if (fd < 0) return fd;
   // xfs takes set-id bits when the project of a file changes, unless CAP_FSETID is there.
-  const isOrdinary = ctx.callerUid() !== 0;
+  const isOrdinary = ctx.clientUid() !== 0;
   if (isOrdinary) ctx.dropFsetid();
   const error = ioctl(fd, command, ctx.address(from));
   if (isOrdinary) ctx.restoreFsetid();

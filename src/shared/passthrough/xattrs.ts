@@ -6,13 +6,27 @@ import { ERRNO } from '../abi/errno.ts';
 import { FUSE_SETXATTR_ACL_KILL_SGID } from '../abi/flags.ts';
 import { GETXATTR_IN, GETXATTR_OUT, SETXATTR_IN } from '../abi/structs.ts';
 import { getxattr, listxattr, removexattr, setxattr } from '../sys/libc.ts';
+import { mapAclIds } from './acl-ids.ts';
 import { NEGOTIATED } from './config.ts';
 import type { Context } from './context.ts';
+import { FORBIDDEN_ID } from './id-map.ts';
 import { inodeFd, procPathFromHere } from './inode-access.ts';
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX (include/uapi/linux/limits.h). */
 const XATTR_MAX_BYTES = 65536;
 const TRUSTED = Buffer.from('trusted.');
+
+const ACL_NAMES = [
+  Buffer.from('system.posix_acl_access\0'),
+  Buffer.from('system.posix_acl_default\0'),
+];
+
+/** Whether ids are translated and the value of this attribute of the client has some. */
+function hasAclIds(ctx: Context, name: number): boolean {
+  const { uidMap, gidMap } = ctx.config;
+  if (uidMap === undefined && gidMap === undefined) return false;
+  return startsWith(ctx, name, ACL_NAMES[0]) || startsWith(ctx, name, ACL_NAMES[1]);
+}
 
 /** The path of the request's inode, or -errno. */
 function inodePath(ctx: Context): number {
@@ -35,6 +49,13 @@ export function setXattr(ctx: Context): number {
   const value = name + length + 1;
   if (size > XATTR_MAX_BYTES) return -ERRNO.E2BIG;
   if (value + size > ctx.message + ctx.lengthBytes) return -ERRNO.EINVAL;
+  const { uidMap, gidMap } = ctx.config;
+  if (
+    hasAclIds(ctx, name) &&
+    mapAclIds(ctx.u8, value, size, uidMap?.toHost, gidMap?.toHost) === FORBIDDEN_ID
+  ) {
+    return -ERRNO.EPERM;
+  }
   // An ACL of a group the caller is not in: the kernel wants the set-group-id bit gone.
   const kill =
     ctx.has(NEGOTIATED.SETXATTR_EXT) &&
@@ -54,6 +75,10 @@ export function getXattr(ctx: Context): number {
   const name = ctx.body + GETXATTR_IN.SIZE;
   if (ctx.nameLength(name) < 0) return -ERRNO.EINVAL;
   const count = getxattr(path, ctx.address(name), ctx.address(ctx.out), room);
+  if (count > 0 && room > 0 && hasAclIds(ctx, name)) {
+    const { uidMap, gidMap } = ctx.config;
+    mapAclIds(ctx.u8, ctx.out, count, uidMap?.toClient, gidMap?.toClient);
+  }
   return replySized(ctx, count, room);
 }
 
@@ -62,7 +87,7 @@ export function listXattr(ctx: Context): number {
   const path = inodePath(ctx);
   if (path < 0) return path;
   const room = Math.min(ctx.arg32(GETXATTR_IN.size), XATTR_MAX_BYTES);
-  if (ctx.callerUid() === 0) {
+  if (ctx.clientUid() === 0) {
     return replySized(ctx, listxattr(path, ctx.address(ctx.out), room), room);
   }
   // The host would hide trusted names from the caller, but shows them to us.
@@ -76,7 +101,7 @@ function dropTrusted(ctx: Context, bytes: number): number {
   let kept = 0;
   for (let at = 0; at < bytes; ) {
     const end = ctx.u8.indexOf(0, ctx.out + at) - ctx.out + 1;
-    if (!startsWithTrusted(ctx, ctx.out + at)) {
+    if (!startsWith(ctx, ctx.out + at, TRUSTED)) {
       ctx.u8.copyWithin(ctx.out + kept, ctx.out + at, ctx.out + end);
       kept += end - at;
     }
@@ -85,8 +110,8 @@ function dropTrusted(ctx: Context, bytes: number): number {
   return kept;
 }
 
-function startsWithTrusted(ctx: Context, at: number): boolean {
-  for (let i = 0; i < TRUSTED.length; i++) if (ctx.u8[at + i] !== TRUSTED[i]) return false;
+function startsWith(ctx: Context, at: number, bytes: Uint8Array): boolean {
+  for (let i = 0; i < bytes.length; i++) if (ctx.u8[at + i] !== bytes[i]) return false;
   return true;
 }
 
