@@ -14,6 +14,7 @@ import { type MountOptions, TRACE_TO_STDERR } from '../shared/options.ts';
 import { EXTRA, type PassthroughConfig, validity } from '../shared/passthrough/config.ts';
 import { compileIdMap } from '../shared/passthrough/id-map.ts';
 import type { SourceFacts } from '../shared/passthrough/probe.ts';
+import { compileXattrMap } from '../shared/passthrough/xattr-map.ts';
 import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
 import { SPARE_LANES } from './dispatch/policy.ts';
 
@@ -102,6 +103,7 @@ export function passthroughConfigOf(
     sealSize: options.sealSize,
     useHostIno: options.useHostIno,
     xattr: options.xattr,
+    xattrMap: compileXattrMap(options.xattrmap),
     uidMap: compileIdMap('translate_uid', options.translateUid),
     gidMap: compileIdMap('translate_gid', options.translateGid),
     allowDirectIo: options.allowDirectIo,

@@ -329,6 +329,7 @@ class Mount implements Daemon {
     const { ctx } = this.#fs;
     const agreed = negotiate(ctx.u32, ctx.body >> 2, ctx.lengthBytes - IN_HEADER.SIZE, {
       ...this.#options,
+      hasAcls: ctx.config.xattrMap?.hasAcls ?? true,
       canSwitchUser: this.#fs.ctx.credentials.canSwitch,
       canKillPrivileges: new CapabilitySwitch(CAP_FSETID).held || process.geteuid?.() !== 0,
     });

@@ -191,6 +191,13 @@ export const OPTIONS = {
     help: 'show 56-bit inode numbers made of the host number and a number of its file system',
   },
   xattr: { ...on, name: 'xattr', group: 'Modes', help: 'serve extended attributes and ACLs' },
+  xattrmap: {
+    ...rules,
+    name: 'xattrmap',
+    group: 'Modes',
+    form: ':type:scope:key:prepend: or :map:key:prepend:',
+    help: 'give extended attributes other names on the source than on the mount',
+  },
   allowDirectIo: {
     ...on,
     name: 'allow_direct_io',

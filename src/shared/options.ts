@@ -24,6 +24,7 @@ import {
   valueSchema,
 } from './option-values.ts';
 import { compileIdMap } from './passthrough/id-map.ts';
+import { compileXattrMap } from './passthrough/xattr-map.ts';
 import { MS_RDONLY } from './sys/constants.ts';
 
 export {
@@ -209,9 +210,11 @@ function resolvedTrace(trace: boolean | string, workingDirectory: string): false
 /** The rules of all options that have some. @throws SluiceError for rules that cannot be */
 function checkedRules(given: OptionValues) {
   const rules = {
+    xattrmap: asList(given.xattrmap),
     translateUid: asList(given.translateUid),
     translateGid: asList(given.translateGid),
   };
+  compileXattrMap(rules.xattrmap);
   compileIdMap('translate_uid', rules.translateUid);
   compileIdMap('translate_gid', rules.translateGid);
   return rules;

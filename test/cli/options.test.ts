@@ -56,6 +56,7 @@ test('the defaults of root', () => {
     sealSize: false,
     useHostIno: false,
     xattr: true,
+    xattrmap: [],
     allowDirectIo: true,
     killprivV2: true,
     doImport: true,

@@ -57,7 +57,20 @@ const BAD: readonly (readonly [readonly string[], readonly [string, string, stri
       'let one rule',
     ],
   ],
+  [['--xattrmap= '], ['xattrmap', 'has no rule', 'give one']],
+  [['--xattrmap=:ok:all::'], ['xattrmap: rule 1', 'ends too early', 'write :type:']],
+  [['--xattrmap=:nice:all:::'], ['xattrmap: rule 1', '"nice" is no type', 'give prefix']],
+  [['--xattrmap=:ok:some:::'], ['xattrmap: rule 1', '"some" is no scope', 'give client']],
+  [
+    ['-o', 'xattrmap=:prefix:all::a.:'],
+    ['xattrmap: rule 1', 'none takes', 'end with :ok:all:::'],
+  ],
+  [
+    ['--xattrmap=:map::a.:', '--xattrmap=:ok:all:::'],
+    ['xattrmap: rule 1', 'stands for', 'last one'],
+  ],
   [[`--xattrmap=:map::${'x'.repeat(256)}:`], ['xattrmap: rule 1', '256 bytes', '255 at the most']],
+  [['--xattrmap='], ['--xattrmap', '"" is not valid', 'give :type:scope:key:prepend:']],
   [['extra'], ['', 'too many arguments', '']],
 ];
 

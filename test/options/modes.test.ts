@@ -121,6 +121,87 @@ optionTest('xattr', 'attributes and ACLs, or none', async (t) => {
   await off.mount.stop();
 });
 
+optionTest('xattrmap', 'names are others on the source', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('trusted and security attributes need root');
+  const missing = await missingTool('setfattr', 'getfattr', 'setcap', 'getcap');
+  if (missing !== undefined) return t.skip(missing);
+  const { mount, sh, attempt } = await tracedMount(['--xattrmap=:map::user.client.:']);
+  await sh(
+    'setfattr -n user.host -v h $S/f; setfattr -n trusted.t -v t $M/f; setfattr -n user.u -v u $M/f',
+  );
+  const names = (path: string): string =>
+    `getfattr -h -m - ${path} | sed 1d | sort | paste -sd ' '`;
+  assert.equal(await sh(names('$M/f')), 'trusted.t user.u');
+  assert.equal(await sh(names('$S/f')), 'user.client.trusted.t user.client.user.u user.host');
+  assert.match((await attempt('getfattr -n user.host $M/f')).stderr, /No such attribute/);
+  await sh('setfattr -x trusted.t $M/f');
+  assert.equal(await sh(names('$S/f')), 'user.client.user.u user.host');
+  const long = `user.${'n'.repeat(245)}`;
+  assert.match((await attempt(`setfattr -n ${long} -v v $M/f`)).stderr, /out of range/);
+  // The host does not know it for a capability, so the daemon takes it when the file changes.
+  for (const change of [
+    'echo more >> $M/c',
+    ': > $M/c',
+    'truncate -s 9 $M/c',
+    'chown 5 $M/c',
+    'fallocate -l 9000 $M/c',
+  ]) {
+    await sh('cp /bin/true $M/c; setcap cap_chown=ep $M/c');
+    assert.match(
+      await sh('getcap $M/c; getfattr -h -m - $S/c'),
+      /cap_chown=ep[\s\S]*user.client.security.capability/,
+    );
+    await sh(change);
+    assert.equal(await sh('getcap $M/c; getfattr -h -m security $S/c'), '', change);
+  }
+  await mount.stop();
+});
+
+optionTest('xattrmap', 'an append-only file can be appended to', async (t) => {
+  const missing = await missingTool('chattr');
+  if (missing !== undefined) return t.skip(missing);
+  const disk = await makeFileSystem('ext4');
+  if ('skip' in disk) return t.skip(disk.skip);
+  const { mount, sh } = await tracedMount(['--xattrmap=:map::user.client.:'], {
+    source: disk.path,
+  });
+  await sh('chattr +a $S/f; echo more >> $M/f; chattr -a $S/f');
+  assert.equal(await sh('cat $S/f'), 'old\nmore');
+  await mount.stop();
+});
+
+optionTest(
+  'xattrmap',
+  'what it denies clients is EPERM or not supported; access goes on',
+  async (t) => {
+    if (process.getuid?.() !== 0) return t.skip('becoming another user needs root');
+    const missing = await missingTool('setfattr', 'getfattr');
+    if (missing !== undefined) return t.skip(missing);
+    const { mount, sh, attempt } = await tracedMount([
+      '--xattrmap=:bad:all:user.no:user.no: :unsupported:all:user.un:user.un:',
+      '--xattrmap=/bad/client/system.// /ok/all///',
+    ]);
+    await sh(
+      'setfattr -n user.no -v v $S/f; setfattr -n user.un -v v $S/f; setfattr -n user.yes -v v $M/f',
+    );
+    assert.equal(await sh('getfattr -m - $M/f | sed 1d | tr -d "\n"'), 'user.yes');
+    assert.match((await attempt('getfattr -n user.no $M/f')).stderr, /Operation not permitted/);
+    assert.match(
+      (await attempt('setfattr -n user.un2 -v v $M/f')).stderr,
+      /Operation not supported/,
+    );
+    // No ACLs for clients: then the kernel must not ask for them when it checks an access.
+    assert.equal((await negotiated(mount)).features.includes('POSIX_ACL'), false);
+    assert.equal(
+      await sh(
+        'chmod 640 $S/f; chgrp 4242 $S/f; setpriv --reuid 65534 --regid 4242 --clear-groups cat $M/f',
+      ),
+      'old',
+    );
+    await mount.stop();
+  },
+);
+
 /** Opens a file with O_DIRECT and keeps it open. */
 async function holdDirect(path: string): Promise<ChildProcess> {
   const script = `require('fs').openSync(${JSON.stringify(path)}, ${O_DIRECT});

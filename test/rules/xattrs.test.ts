@@ -77,6 +77,32 @@ suite('extended attributes (rule 110)', () => {
     assert.equal(set(s, link, 'user.b', 'x'), 'EPERM');
   });
 
+  test('with names mapped, all four go by the map, and lists have the size they have', async () => {
+    const { s, id } = await withFile({
+      xattrmap: [':bad:client:user.no::', ':map:user.:user.m.:'],
+    });
+    assert.ok(typeof set(s, id, 'user.a', 'v') !== 'string');
+    const behind = await stage({}, s.dir);
+    const same = behind.client.lookup(ROOT, 'f').nodeid;
+    assert.equal((list(behind, same, 100) as Buffer).toString(), 'user.m.user.a\0');
+    assert.ok(typeof set(behind, same, 'user.hidden', 'h') !== 'string');
+    assert.equal((list(s, id, 100) as Buffer).toString(), 'user.a\0');
+    assert.equal((list(s, id, 0) as Buffer).readUInt32LE(0), 7);
+    assert.equal((list(s, id, 7) as Buffer).length, 7);
+    assert.equal(list(s, id, 6), 'ERANGE');
+    assert.equal((get(s, id, 'user.a', 10) as Buffer).toString(), 'v');
+    assert.equal(get(s, id, 'user.hidden', 10), 'ENODATA');
+    assert.equal(get(s, id, 'user.m.user.a', 10), 'ENODATA');
+    for (const answer of [get(s, id, 'user.no', 10), set(s, id, 'user.now', 'v')]) {
+      assert.equal(answer, 'EPERM');
+    }
+    assert.equal(set(s, id, `user.${'n'.repeat(244)}`, 'v'), 'ERANGE');
+    assert.equal(s.client.call(OP.REMOVEXATTR, id, names('user.no')), 'EPERM');
+    assert.ok(typeof s.client.call(OP.REMOVEXATTR, id, names('user.a')) !== 'string');
+    assert.equal((list(s, id, 100) as Buffer).length, 0);
+    assert.equal(set(s, id, '', 'v'), 'ERANGE');
+  });
+
   test('rule 20: without xattr all four are ENOSYS', async () => {
     const { s, id } = await withFile({ xattr: false });
     assert.deepEqual(

@@ -49,6 +49,7 @@ import {
 } from '../sys/libc.ts';
 import { NEGOTIATED, type Validity } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
+import { dropFileCapability } from './file-capability.ts';
 import { FORBIDDEN_ID } from './id-map.ts';
 import { inodeFd, procPath, procPathFromHere } from './inode-access.ts';
 import { beginSetIdKill, endSetIdKill, killsSetIds, modeWithoutSetIds } from './set-ids.ts';
@@ -200,7 +201,10 @@ export function setattr(ctx: Context): number {
   const fd = handleFd >= 0 ? handleFd : inodeFd(ctx, slot);
   if (fd < 0) return fd;
   let error = 0;
-  if ((valid & FATTR_MODE) !== 0) error = setMode(ctx, fd, handleFd >= 0);
+  if ((valid & (FATTR_UID | FATTR_GID | FATTR_SIZE)) !== 0 || isPrivilegeKill(ctx, valid)) {
+    error = dropFileCapability(ctx, fd, slot);
+  }
+  if (error === 0 && (valid & FATTR_MODE) !== 0) error = setMode(ctx, fd, handleFd >= 0);
   if (error === 0 && (valid & (FATTR_UID | FATTR_GID)) !== 0) error = setOwner(ctx, fd, valid);
   if (error === 0 && (valid & FATTR_SIZE) !== 0) error = setSize(ctx, fd, handleFd >= 0, valid);
   if (error === 0 && isPrivilegeKill(ctx, valid)) error = clearSetIds(ctx, fd, handleFd >= 0);

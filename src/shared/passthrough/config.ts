@@ -1,5 +1,6 @@
 import type { IdMap } from './id-map.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
+import type { XattrMap } from './xattr-map.ts';
 
 /** A validity as the wire wants it. */
 export interface Validity {
@@ -28,6 +29,8 @@ export interface PassthroughConfig {
   readonly sealSize: boolean;
   readonly useHostIno: boolean;
   readonly xattr: boolean;
+  /** Translation of the names of attributes; undefined where they are the same. */
+  readonly xattrMap: XattrMap | undefined;
   /** Translation of ids between clients and host; undefined where they are the same. */
   readonly uidMap: IdMap | undefined;
   readonly gidMap: IdMap | undefined;

@@ -11,7 +11,7 @@ import type { ThreadJournal } from '../memory/thread-journal.ts';
 import { CapabilitySwitch } from '../sys/capabilities.ts';
 import { CAP_FSETID } from '../sys/constants.ts';
 import { Credentials } from '../sys/credentials.ts';
-import { close, umask } from '../sys/libc.ts';
+import { CString, close, umask } from '../sys/libc.ts';
 import { EXTRA, NEGOTIATED, type PassthroughConfig } from './config.ts';
 import { extensionBytes } from './extensions.ts';
 import { mapId } from './id-map.ts';
@@ -42,6 +42,8 @@ export const SCRATCH = {
   CAPABILITIES: 976,
   STATFS: 1024,
   UNIQUE_INO: 1200,
+  /** A name of an extended attribute, with its NUL. */
+  XATTR_NAME: 1280,
   DIRENTS: 4096,
 } as const;
 
@@ -107,6 +109,9 @@ export class Context {
   /** Set when this thread may not go on: its privileges could not be restored. */
   isUnsafe = false;
 
+  /** The host's name of security.capability, where the host does not know it by that. */
+  readonly capabilityName: CString | undefined;
+
   readonly #flags: Int32Array;
   #isFsetidDropped = false;
   readonly #fsetid = new CapabilitySwitch(CAP_FSETID);
@@ -128,6 +133,8 @@ export class Context {
       },
     });
     this.#flags = new Int32Array(memory.extra, 0, 1);
+    const capability = config.xattrMap?.capability;
+    this.capabilityName = capability === undefined ? undefined : new CString(capability);
     this.uniqueIno = new UniqueInoGenerator(memory.extra, EXTRA.UNIQUE_INO_AT);
     const requests = this.tables.requests;
     this.u8 = requests.u8;

@@ -47,6 +47,7 @@ import {
 import { statxInto } from './attributes.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, int64, SCRATCH } from './context.ts';
+import { dropFileCapability } from './file-capability.ts';
 import { handleFd } from './files.ts';
 import { openInodeBriefly } from './inode-access.ts';
 import { beginSetIdKill, endSetIdKill, hasSetIds, killsSetIds } from './set-ids.ts';
@@ -164,6 +165,8 @@ export function write(ctx: Context): number {
     const sealed = checkSealedWrite(ctx, fd, offset, size, append);
     if (sealed < 0) return sealed;
   }
+  const dropped = dropFileCapability(ctx, fd, ctx.nodeLo);
+  if (dropped < 0) return dropped;
   let count: number;
   if (ctx.mayBlock) {
     if (kill) beginSetIdKill(ctx, fd);
@@ -292,6 +295,8 @@ export function fallocateFile(ctx: Context): number {
     const sealed = checkSealedFallocate(ctx, fd, mode, offset, length);
     if (sealed < 0) return sealed;
   }
+  const dropped = dropFileCapability(ctx, fd, ctx.nodeLo);
+  if (dropped < 0) return dropped;
   // With HANDLE_KILLPRIV_V2 the kernel sends a SETATTR for the set-id bits.
   const kill = killsSetIds(ctx, false);
   if (kill) beginSetIdKill(ctx, fd);
@@ -349,6 +354,8 @@ function copy(ctx: Context): number {
     const sealed = checkSealedWrite(ctx, fdOut, offset, length, false);
     if (sealed < 0) return sealed;
   }
+  const dropped = dropFileCapability(ctx, fdOut, ctx.argLo(COPY_FILE_RANGE_IN.nodeid_out));
+  if (dropped < 0) return dropped;
   const kill = killsSetIds(ctx, false);
   if (kill) beginSetIdKill(ctx, fdOut);
   const count = copyFileRange(

@@ -41,6 +41,7 @@ import { close, dup, fdatasync, fsync, openat } from '../sys/libc.ts';
 import { type Creation, createAsCaller } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
+import { dropFileCapability } from './file-capability.ts';
 import { enterInode, identify, KEEP, putEntry, undoLookup } from './identify.ts';
 import {
   budgetExhausted,
@@ -120,8 +121,17 @@ function enterHandle(
   return 0;
 }
 
-/** Opens, and takes the set-id bits where the open truncates and the kernel asks for that. */
+/** Opens, and takes what a file loses when the open truncates it. */
 function openKilling(ctx: Context, slot: number, flags: number, openFlags: number): number {
+  const fd = openKillingSetIds(ctx, slot, flags, openFlags);
+  if (fd < 0 || (flags & O_TRUNC) === 0) return fd;
+  const error = dropFileCapability(ctx, fd, slot);
+  if (error < 0) discardFd(fd);
+  return error < 0 ? error : fd;
+}
+
+/** Opens, and takes the set-id bits where the open truncates and the kernel asks for that. */
+function openKillingSetIds(ctx: Context, slot: number, flags: number, openFlags: number): number {
   const kill = killsSetIds(ctx, (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0);
   if (!kill || (flags & O_TRUNC) === 0) return openInode(ctx, slot, flags);
   const pathFd = inodeFd(ctx, slot);

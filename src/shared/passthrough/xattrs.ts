@@ -8,9 +8,10 @@ import { GETXATTR_IN, GETXATTR_OUT, SETXATTR_IN } from '../abi/structs.ts';
 import { getxattr, listxattr, removexattr, setxattr } from '../sys/libc.ts';
 import { mapAclIds } from './acl-ids.ts';
 import { NEGOTIATED } from './config.ts';
-import type { Context } from './context.ts';
+import { type Context, SCRATCH } from './context.ts';
 import { FORBIDDEN_ID } from './id-map.ts';
 import { inodeFd, procPathFromHere } from './inode-access.ts';
+import { mapClientName, mapServerList } from './xattr-map.ts';
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX (include/uapi/linux/limits.h). */
 const XATTR_MAX_BYTES = 65536;
@@ -20,6 +21,18 @@ const ACL_NAMES = [
   Buffer.from('system.posix_acl_access\0'),
   Buffer.from('system.posix_acl_default\0'),
 ];
+
+/**
+ * The host's name for the one at this offset, which has a NUL behind it.
+ * @returns its offset, or -errno
+ */
+function hostXattrName(ctx: Context, at: number, length: number): number {
+  const { xattrMap } = ctx.config;
+  if (xattrMap === undefined) return at;
+  // As the host answers an empty name, which a prefix would make another one of.
+  if (length === 0) return -ERRNO.ERANGE;
+  return mapClientName(xattrMap, ctx.u8, at, length, ctx.scratch + SCRATCH.XATTR_NAME);
+}
 
 /** Whether ids are translated and the value of this attribute of the client has some. */
 function hasAclIds(ctx: Context, name: number): boolean {
@@ -49,6 +62,8 @@ export function setXattr(ctx: Context): number {
   const value = name + length + 1;
   if (size > XATTR_MAX_BYTES) return -ERRNO.E2BIG;
   if (value + size > ctx.message + ctx.lengthBytes) return -ERRNO.EINVAL;
+  const hostName = hostXattrName(ctx, name, length);
+  if (hostName < 0) return hostName;
   const { uidMap, gidMap } = ctx.config;
   if (
     hasAclIds(ctx, name) &&
@@ -62,7 +77,7 @@ export function setXattr(ctx: Context): number {
     (ctx.arg32(SETXATTR_IN.setxattr_flags) & FUSE_SETXATTR_ACL_KILL_SGID) !== 0;
   if (kill) ctx.dropFsetid();
   const flags = ctx.arg32(SETXATTR_IN.flags);
-  const error = setxattr(path, ctx.address(name), ctx.address(value), size, flags);
+  const error = setxattr(path, ctx.address(hostName), ctx.address(value), size, flags);
   if (kill) ctx.restoreFsetid();
   return error;
 }
@@ -73,8 +88,11 @@ export function getXattr(ctx: Context): number {
   if (path < 0) return path;
   const room = Math.min(ctx.arg32(GETXATTR_IN.size), XATTR_MAX_BYTES);
   const name = ctx.body + GETXATTR_IN.SIZE;
-  if (ctx.nameLength(name) < 0) return -ERRNO.EINVAL;
-  const count = getxattr(path, ctx.address(name), ctx.address(ctx.out), room);
+  const length = ctx.nameLength(name);
+  if (length < 0) return -ERRNO.EINVAL;
+  const hostName = hostXattrName(ctx, name, length);
+  if (hostName < 0) return hostName;
+  const count = getxattr(path, ctx.address(hostName), ctx.address(ctx.out), room);
   if (count > 0 && room > 0 && hasAclIds(ctx, name)) {
     const { uidMap, gidMap } = ctx.config;
     mapAclIds(ctx.u8, ctx.out, count, uidMap?.toClient, gidMap?.toClient);
@@ -87,12 +105,16 @@ export function listXattr(ctx: Context): number {
   const path = inodePath(ctx);
   if (path < 0) return path;
   const room = Math.min(ctx.arg32(GETXATTR_IN.size), XATTR_MAX_BYTES);
-  if (ctx.clientUid() === 0) {
+  const { xattrMap } = ctx.config;
+  const isRoot = ctx.clientUid() === 0;
+  if (isRoot && xattrMap === undefined) {
     return replySized(ctx, listxattr(path, ctx.address(ctx.out), room), room);
   }
-  // The host would hide trusted names from the caller, but shows them to us.
   const count = listxattr(path, ctx.address(ctx.out), XATTR_MAX_BYTES);
-  const shown = count < 0 ? count : dropTrusted(ctx, count);
+  if (count < 0) return count;
+  const mapped = xattrMap === undefined ? count : mapServerList(xattrMap, ctx.u8, ctx.out, count);
+  // The host would hide trusted names from the caller, but shows them to us.
+  const shown = isRoot ? mapped : dropTrusted(ctx, mapped);
   return room > 0 && shown > room ? -ERRNO.ERANGE : replySized(ctx, shown, room);
 }
 
@@ -125,6 +147,8 @@ function replySized(ctx: Context, count: number, room: number): number {
 export function removeXattr(ctx: Context): number {
   const path = inodePath(ctx);
   if (path < 0) return path;
-  if (ctx.nameLength(ctx.body) < 0) return -ERRNO.EINVAL;
-  return removexattr(path, ctx.address(ctx.body));
+  const length = ctx.nameLength(ctx.body);
+  if (length < 0) return -ERRNO.EINVAL;
+  const hostName = hostXattrName(ctx, ctx.body, length);
+  return hostName < 0 ? hostName : removexattr(path, ctx.address(hostName));
 }
