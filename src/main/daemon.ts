@@ -471,6 +471,7 @@ function negotiatedBits(agreed: Negotiated): number {
     (features.has('NO_EXPORT_SUPPORT') ? NEGOTIATED.NO_EXPORT : 0) |
     (features.has('DONT_MASK') ? NEGOTIATED.DONT_MASK : 0) |
     (features.has('CREATE_SUPP_GROUP') ? NEGOTIATED.CREATE_SUPP_GROUP : 0) |
-    (agreed.minor >= CHECKED_IOCTLS_MINOR ? NEGOTIATED.CHECKED_IOCTLS : 0)
+    (agreed.minor >= CHECKED_IOCTLS_MINOR ? NEGOTIATED.CHECKED_IOCTLS : 0) |
+    (features.has('ALLOW_IDMAP') ? NEGOTIATED.ALLOW_IDMAP : 0)
   );
 }

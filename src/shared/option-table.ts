@@ -306,6 +306,12 @@ export const OPTIONS = {
     form: ID_RULE_FORM,
     help: 'the same for group ids',
   },
+  allowIdmap: {
+    ...off,
+    name: 'allow_idmap',
+    group: 'Access',
+    help: 'let the mount be idmapped (mount -o X-mount.idmap); needs default_permissions and Linux 6.12',
+  },
   readOnly: { ...off, name: 'ro', group: 'Access', help: 'mount read-only' },
   suid: {
     name: 'suid',

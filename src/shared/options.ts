@@ -138,13 +138,15 @@ interface Switches {
   noOpen: boolean;
   noOpendir: boolean;
   writeback: boolean;
+  readonly defaultPermissions: boolean;
+  allowIdmap: boolean;
   trace: boolean | string;
   suid: boolean;
   dev: boolean;
 }
 
 interface Conflict {
-  readonly key: 'noOpen' | 'noOpendir' | 'writeback' | 'trace' | 'suid' | 'dev';
+  readonly key: 'noOpen' | 'noOpendir' | 'writeback' | 'allowIdmap' | 'trace' | 'suid' | 'dev';
   readonly reason: string;
   applies(given: Switches): boolean;
 }
@@ -173,6 +175,11 @@ const CONFLICTS: readonly Conflict[] = [
     reason: 'background has no stderr; give trace=FILE',
     applies: (given) =>
       given.background && (given.trace === true || given.trace === TRACE_TO_STDERR),
+  },
+  {
+    key: 'allowIdmap',
+    reason: 'it needs default_permissions',
+    applies: (given) => !given.defaultPermissions,
   },
   { key: 'suid', reason: 'only root may ask for it', applies: (given) => !given.isRoot },
   { key: 'dev', reason: 'only root may ask for it', applies: (given) => !given.isRoot },
@@ -268,6 +275,7 @@ export function resolveOptions(
     allowOther: values.allowOther,
     defaultPermissions: values.defaultPermissions,
     ...checkedRules(given),
+    allowIdmap: values.allowIdmap,
     readOnly: values.readOnly,
     mountFlags: mountFlagsOf({ ...values }, values.readOnly),
     fsname: given.fsname ?? source,

@@ -71,6 +71,7 @@ test('the defaults of root', () => {
     defaultPermissions: true,
     translateUid: [],
     translateGid: [],
+    allowIdmap: false,
     readOnly: false,
     mountFlags: 0,
     fsname: '/src',

@@ -100,6 +100,10 @@ const EXCLUDING: readonly (readonly [readonly string[], string])[] = [
     ['--writeback', '--seal-size'],
     'writeback is switched off: seal_size must see the size of every write',
   ],
+  [
+    ['--allow-idmap', '--no-default-permissions'],
+    'allow_idmap is switched off: it needs default_permissions',
+  ],
 ];
 
 test('options that exclude each other: one is switched off, with a warning', BOUND, async () => {

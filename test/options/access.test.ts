@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { makeFileSystem } from '../harness/file-systems.ts';
+import { idmappedBind } from '../harness/idmapped-bind.ts';
 import { missingTool } from '../harness/run.ts';
 import { everyOptionIsTested, optionTest } from './by-option.ts';
-import { mountinfo, tracedMount } from './traced-mount.ts';
+import { mountinfo, negotiated, tracedMount } from './traced-mount.ts';
 
 const AS_NOBODY = 'setpriv --reuid 65534 --regid 65534 --clear-groups';
 
@@ -271,6 +272,77 @@ optionTest('translateGid', 'ids in ACLs are translated, and count', async (t) =>
   );
   assert.match(await sh('getfacl -nc $S/d/new'), /group:82003:rwx/);
   assert.match((await attempt('setfacl -m g:3000:r $M/f')).stderr, /Operation not permitted/);
+  await mount.stop();
+});
+
+optionTest(
+  'allowIdmap',
+  'the mount can be idmapped, and files belong to who they should',
+  async (t) => {
+    if (process.getuid?.() !== 0) return t.skip('idmapped mounts need root');
+    const missing = await missingTool('perl', 'unshare');
+    if (missing !== undefined) return t.skip(missing);
+    const off = await tracedMount();
+    assert.equal((await negotiated(off.mount)).features.includes('ALLOW_IDMAP'), false);
+    const refused = await idmappedBind(off.mnt, '0 1000 10');
+    assert.match('failure' in refused ? refused.failure : 'it is mounted', /errno 22/);
+    await off.mount.stop();
+    const on = await tracedMount(['--allow-idmap']);
+    if (!(await negotiated(on.mount)).features.includes('ALLOW_IDMAP')) {
+      await on.mount.stop();
+      return t.skip('this kernel has no idmapped FUSE mounts (Linux 6.12)');
+    }
+    await on.sh('chmod 777 $S; chown 3:4 $S/f; chown 500:500 $S/d');
+    const bind = await idmappedBind(on.mnt, '0 1000 10');
+    assert.ok('path' in bind, JSON.stringify(bind));
+    const script = (text: string): string => `I=${bind.path}; ${text}`;
+    assert.equal(await on.sh(script(owners('$I/f', '$M/f'))), '1003:1004 3:4');
+    // Ids outside the map are nobody's, and nobody with such ids can make anything.
+    assert.equal(await on.sh(script(owners('$I/d'))), '65534:65534');
+    const outside = await on.attempt(script(`${as(2000, 2000)} touch $I/x`));
+    assert.match(outside.stderr, /Value too large/);
+    await on.sh(script(`${as(1005, 1006)} sh -c "echo a > $I/new; mkdir $I/dir; ln -s x $I/link"`));
+    assert.equal(await on.sh(script(owners('$S/new', '$S/dir', '$S/link'))), '5:6 5:6 5:6');
+    assert.equal(
+      await on.sh(script(owners('$I/new', '$I/dir', '$I/link'))),
+      '1005:1006 1005:1006 1005:1006',
+    );
+    await on.sh(script('chown 1007:1008 $I/f; chmod 600 $I/f'));
+    assert.equal(await on.sh(owners('$S/f')), '7:8');
+    assert.equal(await on.sh(script(`${as(1007, 1)} cat $I/f`)), 'old');
+    assert.match((await on.attempt(script(`${as(7, 8)} cat $I/f`))).stderr, /Permission denied/);
+    await on.sh(script('umount $I'));
+    await on.mount.stop();
+  },
+);
+
+optionTest('allowIdmap', 'and translated ids: one after the other', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('idmapped mounts need root');
+  const { mount, mnt, sh } = await tracedMount([
+    '--allow-idmap',
+    '--translate-uid=map:0:70000:10',
+    '--translate-gid=map:0:80000:10',
+  ]);
+  const bind = await idmappedBind(mnt, '0 1000 10');
+  if ('failure' in bind) {
+    await mount.stop();
+    return t.skip(`no idmapped FUSE mounts here: ${bind.failure.slice(0, 200)}`);
+  }
+  await sh('chmod 777 $S; chown 70003:80004 $S/f');
+  assert.equal(await sh(owners(`${bind.path}/f`)), '1003:1004');
+  await sh(`${as(1005, 1006)} touch ${bind.path}/new; chown 1001:1002 ${bind.path}/f`);
+  assert.equal(await sh(owners('$S/new', '$S/f')), '70005:80006 70001:80002');
+  await sh(`umount ${bind.path}`);
+  await mount.stop();
+});
+
+optionTest('allowIdmap', 'is switched off with a warning without default_permissions', async () => {
+  const { mount } = await tracedMount(['--allow-idmap', '--no-default-permissions']);
+  assert.match(
+    JSON.stringify(mount.logs),
+    /allow_idmap is switched off: it needs default_permissions/,
+  );
+  assert.equal((await negotiated(mount)).features.includes('ALLOW_IDMAP'), false);
   await mount.stop();
 });
 

@@ -26,6 +26,7 @@ export interface InitWishes {
   readonly xattr: boolean;
   /** Whether clients may use the attributes of ACLs at all. */
   readonly hasAcls: boolean;
+  readonly allowIdmap: boolean;
   readonly defaultPermissions: boolean;
   readonly maxWriteBytes: number;
   readonly maxBackground: number;
@@ -78,6 +79,8 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
   ['CREATE_SUPP_GROUP', (w) => w.canSwitchUser],
   ['DIRECT_IO_ALLOW_MMAP', (w) => w.cache === 'never' || w.cache === 'metadata'],
   ['NO_EXPORT_SUPPORT', () => true],
+  // Without default_permissions it makes FUSE_INIT fail.
+  ['ALLOW_IDMAP', (w) => w.allowIdmap && w.defaultPermissions],
 ];
 
 /** Linux 5.14. Before 5.13 the flags of inodes could be changed by whoever had opened the file. */

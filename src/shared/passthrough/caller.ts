@@ -32,6 +32,8 @@ function callingProcess(ctx: Context): Process | undefined {
   const pid = ctx.callerPid();
   // 0: it lives outside our pid namespace.
   if (pid === 0) return undefined;
+  // Its ids are not those it has on an idmapped mount.
+  if (ctx.has(NEGOTIATED.ALLOW_IDMAP)) return undefined;
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
     const groups = /^Groups:\s*(.*)$/m.exec(status)?.[1].match(/\d+/g) ?? [];

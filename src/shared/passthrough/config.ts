@@ -69,6 +69,8 @@ export const NEGOTIATED = {
   CREATE_SUPP_GROUP: 512,
   /** VFS has checked who may do what before an ioctl on inode flags arrives. */
   CHECKED_IOCTLS: 1024,
+  /** The mount may be idmapped: only creating requests carry ids, and those are not the process's. */
+  ALLOW_IDMAP: 2048,
 } as const;
 
 /** Layout of the shared state that belongs to the file system. */

@@ -192,7 +192,7 @@ export class Context {
     return this.i32[((this.message + IN_HEADER.unique) >> 2) + 1];
   }
 
-  /** The user who made the request, as the client knows him. */
+  /** The user who made the request, as the client knows him; INVALID_ID on an idmapped mount. */
   clientUid(): number {
     return this.u32[(this.message + IN_HEADER.uid) >> 2];
   }
