@@ -104,6 +104,7 @@ export function passthroughConfigOf(
     useHostIno: options.useHostIno,
     xattr: options.xattr,
     xattrMap: compileXattrMap(options.xattrmap),
+    securityLabel: options.securityLabel,
     uidMap: compileIdMap('translate_uid', options.translateUid),
     gidMap: compileIdMap('translate_gid', options.translateGid),
     allowDirectIo: options.allowDirectIo,

@@ -198,6 +198,12 @@ export const OPTIONS = {
     form: ':type:scope:key:prepend: or :map:key:prepend:',
     help: 'give extended attributes other names on the source than on the mount',
   },
+  securityLabel: {
+    ...off,
+    name: 'security_label',
+    group: 'Modes',
+    help: 'create files with the SELinux label of the client; needs xattr',
+  },
   allowDirectIo: {
     ...on,
     name: 'allow_direct_io',

@@ -138,7 +138,9 @@ interface Switches {
   noOpen: boolean;
   noOpendir: boolean;
   writeback: boolean;
+  readonly xattr: boolean;
   readonly defaultPermissions: boolean;
+  securityLabel: boolean;
   allowIdmap: boolean;
   trace: boolean | string;
   suid: boolean;
@@ -146,7 +148,15 @@ interface Switches {
 }
 
 interface Conflict {
-  readonly key: 'noOpen' | 'noOpendir' | 'writeback' | 'allowIdmap' | 'trace' | 'suid' | 'dev';
+  readonly key:
+    | 'noOpen'
+    | 'noOpendir'
+    | 'writeback'
+    | 'securityLabel'
+    | 'allowIdmap'
+    | 'trace'
+    | 'suid'
+    | 'dev';
   readonly reason: string;
   applies(given: Switches): boolean;
 }
@@ -176,6 +186,7 @@ const CONFLICTS: readonly Conflict[] = [
     applies: (given) =>
       given.background && (given.trace === true || given.trace === TRACE_TO_STDERR),
   },
+  { key: 'securityLabel', reason: 'a label is an xattr', applies: (given) => !given.xattr },
   {
     key: 'allowIdmap',
     reason: 'it needs default_permissions',
@@ -262,6 +273,7 @@ export function resolveOptions(
     sealSize: values.sealSize,
     useHostIno: values.useHostIno,
     xattr: values.xattr,
+    securityLabel: values.securityLabel,
     allowDirectIo: values.allowDirectIo,
     killprivV2: values.killprivV2,
     doImport: values.doImport,

@@ -57,6 +57,7 @@ test('the defaults of root', () => {
     useHostIno: false,
     xattr: true,
     xattrmap: [],
+    securityLabel: false,
     allowDirectIo: true,
     killprivV2: true,
     doImport: true,

@@ -100,6 +100,7 @@ const EXCLUDING: readonly (readonly [readonly string[], string])[] = [
     ['--writeback', '--seal-size'],
     'writeback is switched off: seal_size must see the size of every write',
   ],
+  [['--security-label', '--no-xattr'], 'security_label is switched off: a label is an xattr'],
   [
     ['--allow-idmap', '--no-default-permissions'],
     'allow_idmap is switched off: it needs default_permissions',

@@ -160,6 +160,7 @@ const WISHES: InitWishes = {
   canSwitchUser: true,
   xattr: true,
   hasAcls: true,
+  securityLabel: false,
   allowIdmap: false,
   defaultPermissions: true,
   maxWriteBytes: 1 << 20,
@@ -253,6 +254,17 @@ test('bits of the second word count only with INIT_EXT and room for them', () =>
   }
 });
 
+test('labels come with extensions that can be found, from 7.38 on', () => {
+  for (const [minor, has] of [
+    [37, false],
+    [38, true],
+  ] as const) {
+    const agreed = agree(7, minor, ALL_FLAGS, { ...WISHES, securityLabel: true });
+    assert.ok(typeof agreed === 'object');
+    assert.equal(agreed.features.has('SECURITY_CTX'), has, `7.${minor}`);
+  }
+});
+
 test('what is offered is taken only where the options want it', () => {
   const cases: readonly [InitFlagName, Partial<InitWishes>, Partial<InitWishes>][] = [
     ['WRITEBACK_CACHE', { writeback: true }, { writeback: false }],
@@ -266,6 +278,8 @@ test('what is offered is taken only where the options want it', () => {
     ['HANDLE_KILLPRIV_V2', { canKillPrivileges: true }, { canKillPrivileges: false }],
     ['POSIX_ACL', { xattr: true }, { xattr: false }],
     ['POSIX_ACL', { hasAcls: true }, { hasAcls: false }],
+    ['SECURITY_CTX', { securityLabel: true }, { securityLabel: false }],
+    ['SECURITY_CTX', { securityLabel: true }, { securityLabel: true, xattr: false }],
     ['ALLOW_IDMAP', { allowIdmap: true }, { allowIdmap: false }],
     ['ALLOW_IDMAP', { allowIdmap: true }, { allowIdmap: true, defaultPermissions: false }],
     ['DONT_MASK', { defaultPermissions: true }, { defaultPermissions: false }],

@@ -202,6 +202,26 @@ optionTest(
   },
 );
 
+optionTest('securityLabel', 'is negotiated, and files are made with it', async (t) => {
+  const on = await tracedMount(['--security-label']);
+  const { features } = await negotiated(on.mount);
+  if (!features.includes('SECURITY_CTX')) {
+    await on.mount.stop();
+    return t.skip('this kernel does not offer FUSE_SECURITY_CTX');
+  }
+  // Without a security module the kernel sends an extension that holds no label.
+  await on.sh(
+    'echo a > $M/a; mkdir $M/b; ln -s x $M/c; mkfifo $M/e; cat $M/a; test -p $S/e -a -d $S/b -a -L $S/c',
+  );
+  await on.mount.stop();
+  const off = await tracedMount();
+  assert.equal((await negotiated(off.mount)).features.includes('SECURITY_CTX'), false);
+  await off.mount.stop();
+  const { mount } = await tracedMount(['--security-label', '--no-xattr']);
+  assert.match(JSON.stringify(mount.logs), /security_label is switched off: a label is an xattr/);
+  await mount.stop();
+});
+
 /** Opens a file with O_DIRECT and keeps it open. */
 async function holdDirect(path: string): Promise<ChildProcess> {
   const script = `require('fs').openSync(${JSON.stringify(path)}, ${O_DIRECT});

@@ -1,15 +1,24 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { suite, test } from 'node:test';
+import { suite, type TestContext, test } from 'node:test';
 import fc from 'fast-check';
+import type { LayerOptions } from '../../src/main/layer.ts';
 import { OP, OPCODES } from '../../src/shared/abi/opcodes.ts';
 import { GETXATTR_IN, IN_HEADER, OUT_HEADER, SETXATTR_IN } from '../../src/shared/abi/structs.ts';
+import { secctx, suppGroups, withExtensions } from './extensions.ts';
 import { message, names, struct } from './messages.ts';
 import { openFds, ROOT, type Stage, stage } from './stage.ts';
 
 const FUZZ_MS = 5_000;
 /** Of random sizes they take random times. */
 const FILLS_DISKS = [OP.FALLOCATE, OP.COPY_FILE_RANGE, OP.COPY_FILE_RANGE_64];
+const LABEL = Buffer.from('some label');
+const MAPPED: LayerOptions = {
+  securityLabel: true,
+  xattrmap: ':bad:all:user.no:user.no: :map:user.:user.m.:',
+  translateUid: ['map:0:70000:10', 'forbid-guest:20:10'],
+  translateGid: ['squash-guest:0:70000:10', 'squash-host:70000:5:10'],
+};
 const ABSENT = OPCODES.filter((row) => row.class === 'absent');
 
 /** errno of the reply to a whole message; undefined without reply. */
@@ -84,8 +93,15 @@ suite('requests that are none', () => {
     assert.equal(s.client.call(OP.SETXATTR, nodeid, fixed, names('user.b'), cut('v')), 'EINVAL');
   });
 
-  test('random bytes behind a valid header never throw, and leave everything usable', async (t) => {
-    const s = await stage({ fdBudget: 32 });
+  for (const [what, options] of [
+    ['as it is', {}],
+    ['with names and ids mapped, and labels', MAPPED],
+  ] as const) {
+    test(`random bytes behind a valid header never throw, ${what}`, (t) => fuzz(t, options));
+  }
+
+  async function fuzz(t: TestContext, options: LayerOptions): Promise<void> {
+    const s = await stage({ fdBudget: 32, ...options });
     for (const name of ['a', 'b', 'c']) writeFileSync(s.at(name), name);
     const made = s.client.create(ROOT, 'open');
     const dir = s.client.opendir(ROOT);
@@ -114,14 +130,19 @@ suite('requests that are none', () => {
         words: fc.array(word, { minLength: 22, maxLength: 22 }),
         handle: fc.constantFrom(undefined, made.fh, dir.fh),
         tail,
+        extlen: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat(6), fc.nat(0xffff)),
+        labelled: fc.boolean(),
       })
-      .map(({ opcode: row, nodeid, words, handle, tail: rest }) => {
+      .map(({ opcode: row, nodeid, words, handle, tail: rest, extlen, labelled }) => {
         const fixed = Buffer.alloc(Math.max(row.inSizeBytes, 0));
         for (let at = 0; at + 4 <= fixed.length; at += 4) {
           fixed.writeUInt32LE(words[at >> 2] as number, at);
         }
         if (handle !== undefined && fixed.length >= 8) fixed.writeBigUInt64LE(handle, 0);
-        return message(row.opcode, nodeid, fixed, rest);
+        const bytes = message(row.opcode, nodeid, fixed, rest);
+        if (labelled) return withExtensions(bytes, secctx('user.label', LABEL), suppGroups([5]));
+        bytes.writeUInt16LE(extlen, IN_HEADER.total_extlen);
+        return bytes;
       })
       .filter((bytes) => !FILLS_DISKS.includes(bytes.readUInt32LE(IN_HEADER.opcode)));
     const untilMs = Date.now() + FUZZ_MS;
@@ -150,5 +171,5 @@ suite('requests that are none', () => {
     assert.ok(openFds() <= before);
     assert.equal(s.lookups(), 0);
     s.client.listAll(ROOT, 4096, true);
-  });
+  }
 });

@@ -26,6 +26,7 @@ export interface InitWishes {
   readonly xattr: boolean;
   /** Whether clients may use the attributes of ACLs at all. */
   readonly hasAcls: boolean;
+  readonly securityLabel: boolean;
   readonly allowIdmap: boolean;
   readonly defaultPermissions: boolean;
   readonly maxWriteBytes: number;
@@ -76,6 +77,7 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
   ['HANDLE_KILLPRIV_V2', (w) => w.killprivV2 && w.canKillPrivileges],
   ['SETXATTR_EXT', () => true],
   ['INIT_EXT', () => true],
+  ['SECURITY_CTX', (w) => w.securityLabel && w.xattr],
   ['CREATE_SUPP_GROUP', (w) => w.canSwitchUser],
   ['DIRECT_IO_ALLOW_MMAP', (w) => w.cache === 'never' || w.cache === 'metadata'],
   ['NO_EXPORT_SUPPORT', () => true],
@@ -85,6 +87,8 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
 
 /** Linux 5.14. Before 5.13 the flags of inodes could be changed by whoever had opened the file. */
 export const CHECKED_IOCTLS_MINOR = 34;
+/** Before it the header did not say where the extensions of a request begin. */
+const EXTENSIONS_MINOR_VERSION = 38;
 
 const PAGE = 4096;
 /** Without MAX_PAGES the kernel sends no more than 32 pages (fs/fuse/fuse_i.h). */
@@ -123,6 +127,7 @@ export function negotiate(
     features.delete('POSIX_ACL');
     features.delete('DONT_MASK');
   }
+  if (minor < EXTENSIONS_MINOR_VERSION) features.delete('SECURITY_CTX');
   const pages = features.has('MAX_PAGES') ? wishes.maxWriteBytes / PAGE : DEFAULT_MAX_PAGES;
   return {
     minor: Math.min(minor, FUSE_KERNEL_MINOR_VERSION),

@@ -31,6 +31,8 @@ export interface PassthroughConfig {
   readonly xattr: boolean;
   /** Translation of the names of attributes; undefined where they are the same. */
   readonly xattrMap: XattrMap | undefined;
+  /** Whether what is created gets the label that comes with the request. */
+  readonly securityLabel: boolean;
   /** Translation of ids between clients and host; undefined where they are the same. */
   readonly uidMap: IdMap | undefined;
   readonly gidMap: IdMap | undefined;

@@ -102,7 +102,19 @@ export function securityName(context: number): number {
   return context + SECCTX.SIZE;
 }
 
-/** Bytes of the label that stands behind the name. */
+export function securityNameLength(ctx: Context, context: number): number {
+  const name = securityName(context);
+  let end = name;
+  while (ctx.u8[end] !== 0) end++;
+  return end - name;
+}
+
+/** Offset of the label, behind the name and its NUL. */
+export function securityLabelAt(ctx: Context, context: number): number {
+  return securityName(context) + securityNameLength(ctx, context) + 1;
+}
+
+/** Bytes of the label. */
 export function securityLabelBytes(ctx: Context, context: number): number {
   return read32(ctx.u8, context + SECCTX.size);
 }

@@ -37,7 +37,7 @@ import {
   O_TMPFILE,
   O_TRUNC,
 } from '../sys/constants.ts';
-import { close, dup, fdatasync, fsync, openat } from '../sys/libc.ts';
+import { close, dup, fdatasync, fsync, openat, unlinkat } from '../sys/libc.ts';
 import { type Creation, createAsCaller } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
@@ -53,6 +53,7 @@ import {
   procPath,
 } from './inode-access.ts';
 import { enterAndReply, openChild, parentFd } from './names.ts';
+import { setSecurityLabel } from './security-label.ts';
 import { beginSetIdKill, endSetIdKill, killsSetIds } from './set-ids.ts';
 
 /**
@@ -205,6 +206,12 @@ export function create(ctx: Context): number {
   if (fd === -ERRNO.EEXIST && (wanted & O_EXCL) === 0)
     return createExisting(ctx, parent, dirFd, name, flags);
   if (fd < 0) return fd;
+  const error = setSecurityLabel(ctx, fd);
+  if (error < 0) {
+    discardFd(fd);
+    unlinkat(dirFd, name, 0);
+    return error;
+  }
   return replyCreated(ctx, parent, fd, flags, KEEP.ALWAYS);
 }
 
@@ -314,6 +321,11 @@ export function tmpfile(ctx: Context): number {
   if (reserved < 0) return reserved;
   const fd = createRetrying(ctx, openTemporary, dirFd, ctx.scratchAddress(SCRATCH.DOT));
   if (fd < 0) return fd;
+  const error = setSecurityLabel(ctx, fd);
+  if (error < 0) {
+    discardFd(fd);
+    return error;
+  }
   const flags = hostOpenFlags(ctx, ctx.arg32(CREATE_IN.flags));
   return replyCreated(ctx, parent, fd, flags, KEEP.HELD);
 }

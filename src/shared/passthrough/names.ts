@@ -2,6 +2,7 @@
  * Operations on names: LOOKUP, MKNOD, MKDIR, SYMLINK, READLINK, LINK, UNLINK, RMDIR, RENAME, RENAME2.
  */
 import { ERRNO } from '../abi/errno.ts';
+import { OP } from '../abi/opcodes.ts';
 import { ENTRY_OUT, LINK_IN, MKDIR_IN, MKNOD_IN, RENAME_IN, RENAME2_IN } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
@@ -38,6 +39,7 @@ import { enterInode, identify, KEEP, putEntry, putNegativeEntry } from './identi
 import { budgetExhausted, cachedInodeFd, cacheInodeFd, inodeFd, procPath } from './inode-access.ts';
 import { checkInside, isRootOfTree } from './inside.ts';
 import { acquireMount } from './mounts.ts';
+import { setSecurityLabel } from './security-label.ts';
 
 /** renameat2(2); the others never remove a name. */
 const RENAME_WHITEOUT = 4;
@@ -203,6 +205,11 @@ function replyMade(ctx: Context, dirFd: number, name: number): number {
   const fd = openChild(ctx, dirFd, name);
   if (fd < 0) return fd;
   ctx.keepFd(fd);
+  const error = setSecurityLabel(ctx, fd);
+  if (error < 0) {
+    unlinkat(dirFd, name, ctx.opcode === OP.MKDIR ? AT_REMOVEDIR : 0);
+    return error;
+  }
   return enterAndReply(ctx, fd, ctx.tables.inodes.mount(parent), parent);
 }
 

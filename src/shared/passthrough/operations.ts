@@ -14,7 +14,7 @@ import { type Context, DEFER, HAND_OVER } from './context.ts';
 import { copyRange, copyRange64, fallocateFile, lseekFile, read, write } from './data.ts';
 import { readdir, readdirplus, undoListing } from './directories.ts';
 import { syncDirectories } from './directory-sync.ts';
-import { areExtensionsSound, extensionBytes } from './extensions.ts';
+import { areExtensionsSound, extensionBytes, findSecurityContext } from './extensions.ts';
 import {
   create,
   flush,
@@ -108,7 +108,10 @@ export function runOperation(ctx: Context): number {
   const row = ctx.opcode < OPCODE_LIMIT ? ROW_BY_OPCODE[ctx.opcode] : undefined;
   if (row === undefined) return -ERRNO.ENOSYS;
   if (ctx.lengthBytes < IN_HEADER.SIZE + row.inSizeBytes) return -ERRNO.EINVAL;
-  if (extensionBytes(ctx) > 0 && !areExtensionsSound(ctx, row.inSizeBytes)) return -ERRNO.EINVAL;
+  if (extensionBytes(ctx) > 0) {
+    if (!areExtensionsSound(ctx, row.inSizeBytes)) return -ERRNO.EINVAL;
+    if (findSecurityContext(ctx) < 0) return -ERRNO.EINVAL;
+  }
   try {
     const result = OPERATIONS[ctx.opcode](ctx);
     if (result < 0 || !ctx.config.syncDirectories) return result;

@@ -26,7 +26,7 @@ const ACL_NAMES = [
  * The host's name for the one at this offset, which has a NUL behind it.
  * @returns its offset, or -errno
  */
-function hostXattrName(ctx: Context, at: number, length: number): number {
+export function hostXattrName(ctx: Context, at: number, length: number): number {
   const { xattrMap } = ctx.config;
   if (xattrMap === undefined) return at;
   // As the host answers an empty name, which a prefix would make another one of.
