@@ -40,8 +40,62 @@ Each with a warning:
 - \`no_open\` unless \`cache=always\`
 - \`no_opendir\` with \`cache=never\` and \`cache=auto\`
 - \`writeback\` with \`cache=never\`, \`cache=metadata\`, \`ro\` and \`seal_size\`
+- \`security_label\` with \`no_xattr\`
+- \`allow_idmap\` with \`no_default_permissions\`
 - \`trace\` to stderr with \`background\`: there is no stderr; \`trace=FILE\` works
 - \`suid\` and \`dev\` for anybody but root
+
+## Translating user and group ids
+
+The rules are those of virtiofsd. The guest is whoever uses the mount, the host is the source. Each rule
+is for one direction, except \`map\`:
+
+| Rule | What it does |
+| --- | --- |
+| \`map:GUEST:HOST:COUNT\` | the ids GUEST to GUEST + COUNT - 1 of the mount are HOST to HOST + COUNT - 1 of the source, and back |
+| \`guest:GUEST:HOST:COUNT\` | the same from the mount to the source only |
+| \`host:HOST:GUEST:COUNT\` | the same from the source to the mount only |
+| \`squash-guest:GUEST:HOST_ID:COUNT\` | a range of ids of the mount is one id of the source |
+| \`squash-host:HOST:GUEST_ID:COUNT\` | a range of ids of the source is one id of the mount |
+| \`forbid-guest:GUEST:COUNT\` | these ids of the mount may not own anything: creating and chown are EPERM |
+
+An id that no rule takes stays as it is. In each direction an id may stand in one rule only. The last
+number is a count, not the last id; the highest id is 4294967294. Whatever is no letter, digit, \`-\`
+or \`_\` may separate the fields. One option is one rule:
+
+    sluice mount /srv/data /mnt/data --translate-uid=map:0:100000:65536 --translate-gid=map:0:100000:65536
+
+Who may do what is checked by the ids of the mount. Ids in POSIX ACLs are translated as well; an ACL that
+is read and written back holds the ids it was shown with, also where several were squashed into one.
+
+## Other names for extended attributes
+
+The rules are those of virtiofsd: \`:type:scope:key:prepend:\`, with whatever stands first as the
+separator, and white space between rules. The first rule that matches decides; at the end one must take
+everything. The client is whoever uses the mount, the server is the source.
+
+| Type | A name from a client that begins with KEY | A name from the server that begins with PREPEND |
+| --- | --- | --- |
+| \`prefix\` | gets PREPEND put before it | is shown without PREPEND |
+| \`ok\` | stays | stays |
+| \`bad\` | is EPERM | is hidden |
+| \`unsupported\` | is EOPNOTSUPP | is hidden |
+
+The scope is \`client\`, \`server\` or \`all\`. \`:map:key:prepend:\`, the last or only rule, puts PREPEND
+before what begins with KEY, hides the names themselves, and lets the others through; with an empty KEY
+it puts PREPEND before all names and hides the others:
+
+    sluice mount /srv/data /mnt/data --xattrmap=:map::user.client.:
+    sluice mount /srv/data /mnt/data --xattrmap='/map/trusted./user.client./'
+
+Whoever owns a file in the source may change its \`user.\` attributes there, and so what clients take for
+\`security.\` and \`trusted.\` ones: where that matters, put them behind a prefix that begins with \`trusted.\`.
+
+A name that gets longer than 255 bytes is ERANGE. Where \`security.capability\` has another name, sluice
+takes the attribute when the file changes, as the kernel does. Where clients may not use
+\`system.posix_acl_access\` and \`system.posix_acl_default\`, the mount has no ACLs; where these get
+another name, the mount keeps ACLs of its own: those of the source do not count there, and to the source
+the new ones are plain attributes, so modes do not follow them and nothing inherits them.
 
 ## setuid programs and device nodes
 
