@@ -103,6 +103,7 @@ export function passthroughConfigOf(
     sealSize: options.sealSize,
     useHostIno: options.useHostIno,
     xattr: options.xattr,
+    posixAcl: options.posixAcl,
     xattrMap: compileXattrMap(options.xattrmap),
     securityLabel: options.securityLabel,
     uidMap: compileIdMap('translate_uid', options.translateUid),

@@ -190,7 +190,13 @@ export const OPTIONS = {
     group: 'Modes',
     help: 'show 56-bit inode numbers made of the host number and a number of its file system',
   },
-  xattr: { ...on, name: 'xattr', group: 'Modes', help: 'serve extended attributes and ACLs' },
+  xattr: { ...on, name: 'xattr', group: 'Modes', help: 'serve extended attributes' },
+  posixAcl: {
+    ...on,
+    name: 'posix_acl',
+    group: 'Modes',
+    help: 'have ACLs, checked by the kernel; off: they are neither shown nor obeyed; needs xattr and default_permissions',
+  },
   xattrmap: {
     ...rules,
     name: 'xattrmap',

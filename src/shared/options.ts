@@ -273,6 +273,7 @@ export function resolveOptions(
     sealSize: values.sealSize,
     useHostIno: values.useHostIno,
     xattr: values.xattr,
+    posixAcl: values.posixAcl,
     securityLabel: values.securityLabel,
     allowDirectIo: values.allowDirectIo,
     killprivV2: values.killprivV2,

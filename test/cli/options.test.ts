@@ -56,6 +56,7 @@ test('the defaults of root', () => {
     sealSize: false,
     useHostIno: false,
     xattr: true,
+    posixAcl: true,
     xattrmap: [],
     securityLabel: false,
     allowDirectIo: true,

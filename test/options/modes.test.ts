@@ -121,6 +121,27 @@ optionTest('xattr', 'attributes and ACLs, or none', async (t) => {
   await off.mount.stop();
 });
 
+optionTest('posixAcl', 'ACLs count, or are not there', async (t) => {
+  const missing = await missingTool('setfacl', 'getfacl', 'setpriv');
+  if (missing !== undefined) return t.skip(missing);
+  if (process.getuid?.() !== 0) return t.skip('other users need root');
+  const read =
+    'setpriv --reuid 65531 --clear-groups cat $M/f >/dev/null 2>&1 && echo yes || echo no';
+  const grant = 'chmod 600 $S/f; setfacl -m u:65531:r $S/f';
+  const names = 'getfattr -m - $M/f 2>/dev/null | grep -c posix_acl || true';
+  const on = await tracedMount();
+  await on.sh(grant);
+  assert.equal(await on.sh(read), 'yes');
+  assert.equal(await on.sh(names), '1');
+  await on.mount.stop();
+  const off = await tracedMount(['--no-posix-acl']);
+  await off.sh(grant);
+  assert.equal(await off.sh(names), '0');
+  assert.match((await off.attempt('setfacl -m u:65532:r $M/f')).stderr, /not supported/);
+  assert.match(await off.sh('getfacl -n $S/f'), /user:65531:r--/);
+  await off.mount.stop();
+});
+
 optionTest('xattrmap', 'names are others on the source', async (t) => {
   if (process.getuid?.() !== 0) return t.skip('trusted and security attributes need root');
   const missing = await missingTool('setfattr', 'getfattr', 'setcap', 'getcap');

@@ -24,6 +24,7 @@ export interface InitWishes {
   /** Whether this process can drop CAP_FSETID, or has none: without that bits would not be cleared. */
   readonly canKillPrivileges: boolean;
   readonly xattr: boolean;
+  readonly posixAcl: boolean;
   /** Whether clients may use the attributes of ACLs at all. */
   readonly hasAcls: boolean;
   readonly securityLabel: boolean;
@@ -44,7 +45,7 @@ export interface Negotiated {
 
 /** Whether the kernel is to check ACLs, which it reads as extended attributes, and to set them. */
 function wantsAcls(w: InitWishes): boolean {
-  return w.xattr && w.defaultPermissions && w.hasAcls;
+  return w.xattr && w.posixAcl && w.defaultPermissions && w.hasAcls;
 }
 
 /**

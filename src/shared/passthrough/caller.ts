@@ -9,7 +9,7 @@ import { CAP_DAC_OVERRIDE, CAP_FSETID, CAP_MKNOD } from '../sys/constants.ts';
 import { INVALID_ID } from '../sys/credentials.ts';
 import { NEGOTIATED } from './config.ts';
 import type { Context } from './context.ts';
-import { areExtensionsSound, findExtension, groupAt, groupCount } from './extensions.ts';
+import { findExtension, groupAt, groupCount } from './extensions.ts';
 import { FORBIDDEN_ID } from './id-map.ts';
 
 /** Creates a name in a directory, by what the request at hand says. @returns 0, a descriptor, or -errno */
@@ -81,7 +81,6 @@ export function createAsCaller(
 
 /** The group the kernel sends along: that of the directory, if the caller is in it. */
 function supplementaryGroup(ctx: Context): number {
-  if (!areExtensionsSound(ctx, 0)) return -ERRNO.EINVAL;
   const at = findExtension(ctx, FUSE_EXT_GROUPS);
   const count = groupCount(ctx, at);
   if (count <= 0) return count < 0 ? -ERRNO.EINVAL : NO_GROUP;

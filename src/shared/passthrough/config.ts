@@ -29,6 +29,8 @@ export interface PassthroughConfig {
   readonly sealSize: boolean;
   readonly useHostIno: boolean;
   readonly xattr: boolean;
+  /** Whether clients have ACLs, which the kernel checks. */
+  readonly posixAcl: boolean;
   /** Translation of the names of attributes; undefined where they are the same. */
   readonly xattrMap: XattrMap | undefined;
   /** Whether what is created gets the label that comes with the request. */

@@ -17,6 +17,8 @@ import { mapClientName, mapServerList } from './xattr-map.ts';
 const XATTR_MAX_BYTES = 65536;
 const TRUSTED = Buffer.from('trusted.');
 
+/** What the names of ACLs begin with. */
+const ACLS = Buffer.from('system.posix_acl_');
 const ACL_NAMES = [
   Buffer.from('system.posix_acl_access\0'),
   Buffer.from('system.posix_acl_default\0'),
@@ -27,7 +29,9 @@ const ACL_NAMES = [
  * @returns its offset, or -errno
  */
 export function hostXattrName(ctx: Context, at: number, length: number): number {
-  const { xattrMap } = ctx.config;
+  const { xattrMap, posixAcl } = ctx.config;
+  // ACLs that nobody checks are not shown either.
+  if (!posixAcl && startsWith(ctx, at, ACLS)) return -ERRNO.EOPNOTSUPP;
   if (xattrMap === undefined) return at;
   // As the host answers an empty name, which a prefix would make another one of.
   if (length === 0) return -ERRNO.ERANGE;
@@ -105,25 +109,26 @@ export function listXattr(ctx: Context): number {
   const path = inodePath(ctx);
   if (path < 0) return path;
   const room = Math.min(ctx.arg32(GETXATTR_IN.size), XATTR_MAX_BYTES);
-  const { xattrMap } = ctx.config;
+  const { xattrMap, posixAcl } = ctx.config;
   const isRoot = ctx.clientUid() === 0;
-  if (isRoot && xattrMap === undefined) {
+  if (isRoot && posixAcl && xattrMap === undefined) {
     return replySized(ctx, listxattr(path, ctx.address(ctx.out), room), room);
   }
   const count = listxattr(path, ctx.address(ctx.out), XATTR_MAX_BYTES);
   if (count < 0) return count;
   const mapped = xattrMap === undefined ? count : mapServerList(xattrMap, ctx.u8, ctx.out, count);
   // The host would hide trusted names from the caller, but shows them to us.
-  const shown = isRoot ? mapped : dropTrusted(ctx, mapped);
+  const visible = isRoot ? mapped : dropNames(ctx, mapped, TRUSTED);
+  const shown = posixAcl ? visible : dropNames(ctx, visible, ACLS);
   return room > 0 && shown > room ? -ERRNO.ERANGE : replySized(ctx, shown, room);
 }
 
-/** Takes the names of the trusted namespace out of the list in the reply. @returns what is left */
-function dropTrusted(ctx: Context, bytes: number): number {
+/** Takes the names that begin so out of the list in the reply. @returns how many bytes are left */
+function dropNames(ctx: Context, bytes: number, prefix: Uint8Array): number {
   let kept = 0;
   for (let at = 0; at < bytes; ) {
     const end = ctx.u8.indexOf(0, ctx.out + at) - ctx.out + 1;
-    if (!startsWith(ctx, ctx.out + at, TRUSTED)) {
+    if (!startsWith(ctx, ctx.out + at, prefix)) {
       ctx.u8.copyWithin(ctx.out + kept, ctx.out + at, ctx.out + end);
       kept += end - at;
     }
