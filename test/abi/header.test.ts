@@ -60,7 +60,14 @@ const sources: Readonly<Record<StructName, Source>> = {
   SETXATTR_IN: { c: 'fuse_setxattr_in', since: 33 },
   GETXATTR_IN: { c: 'fuse_getxattr_in' },
   GETXATTR_OUT: { c: 'fuse_getxattr_out' },
-  LK_IN: { c: 'fuse_lk_in' },
+  LK_IN: {
+    c: 'fuse_lk_in',
+    fieldNames: { start: 'lk.start', end: 'lk.end', type: 'lk.type', pid: 'lk.pid' },
+  },
+  LK_OUT: {
+    c: 'fuse_lk_out',
+    fieldNames: { start: 'lk.start', end: 'lk.end', type: 'lk.type', pid: 'lk.pid' },
+  },
   ACCESS_IN: { c: 'fuse_access_in' },
   INIT_IN: { c: 'fuse_init_in', since: 36 },
   INIT_OUT: {

@@ -34,6 +34,7 @@ export const ERRNO = {
   EPIPE: 32,
   ERANGE: 34,
   ENAMETOOLONG: 36,
+  ENOLCK: 37,
   ENOSYS: 38,
   ENOTEMPTY: 39,
   ELOOP: 40,

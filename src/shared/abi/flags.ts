@@ -96,6 +96,8 @@ export const FUSE_WRITE_LOCKOWNER = 1 << 1;
 export const FUSE_WRITE_KILL_SUIDGID = 1 << 2;
 export const FUSE_RELEASE_FLUSH = 1 << 0;
 export const FUSE_RELEASE_FLOCK_UNLOCK = 1 << 1;
+/** `lk_flags` of fuse_lk_in: flock(2), not fcntl(2). */
+export const FUSE_LK_FLOCK = 1 << 0;
 export const FUSE_FSYNC_FDATASYNC = 1 << 0;
 export const FUSE_ATTR_SUBMOUNT = 1 << 0;
 export const FUSE_SETXATTR_ACL_KILL_SGID = 1 << 0;

@@ -148,7 +148,18 @@ export const SETXATTR_IN = {
 } as const;
 export const GETXATTR_IN = { SIZE: 8, size: 0 } as const;
 export const GETXATTR_OUT = { SIZE: 8, size: 0 } as const;
-export const LK_IN = { SIZE: 48 } as const;
+/** fuse_file_lock, start to pid, stands in the middle; `end` is the last byte. */
+export const LK_IN = {
+  SIZE: 48,
+  fh: 0,
+  owner: 8,
+  start: 16,
+  end: 24,
+  type: 32,
+  pid: 36,
+  lk_flags: 40,
+} as const;
+export const LK_OUT = { SIZE: 24, start: 0, end: 8, type: 16, pid: 20 } as const;
 export const ACCESS_IN = { SIZE: 8, mask: 0 } as const;
 
 export const INIT_IN = {

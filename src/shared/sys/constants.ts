@@ -168,6 +168,19 @@ export const MNT_DETACH = 2;
 export const CLONE_FS = 0x200;
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
+/** Locks of an open file description: fcntl(2) commands and types. */
+export const F_OFD_GETLK = 36;
+export const F_OFD_SETLK = 37;
+export const F_RDLCK = 0;
+export const F_WRLCK = 1;
+export const F_UNLCK = 2;
+/** struct flock of x86-64 and arm64. */
+export const FLOCK = { SIZE: 32, type: 0, whence: 2, start: 8, len: 16, pid: 24 } as const;
+/** flock(2). */
+export const LOCK_SH = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+export const LOCK_UN = 8;
 export const F_SETFD = 2;
 export const F_GETFL = 3;
 export const F_SETFL = 4;

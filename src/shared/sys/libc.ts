@@ -68,6 +68,9 @@ const c = {
   removexattr: declare('removexattr', 'int', ['uintptr_t', 'uintptr_t']),
   ioctl: declare('ioctl', 'int', ['int', 'unsigned long', 'uintptr_t']),
   fcntl: declare('fcntl', 'int', ['int', 'int', 'int']),
+  // On Linux variadic arguments travel like others, also on arm64.
+  fcntlLock: declare('fcntl', 'int', ['int', 'int', 'uintptr_t']),
+  flock: declare('flock', 'int', ['int', 'int']),
   mount: declare('mount', 'int', [
     'uintptr_t',
     'uintptr_t',
@@ -395,6 +398,16 @@ export function ioctl(fd: number, command: number, argument: number): number {
 /** fcntl(2) with an integer argument. */
 export function fcntl(fd: number, command: number, argument: number): number {
   return result(c.fcntl(fd, command, argument));
+}
+
+/** fcntl(2) with a lock; `lock` is the address of a struct flock. */
+export function fcntlLock(fd: number, command: number, lock: number): number {
+  return result(c.fcntlLock(fd, command, lock));
+}
+
+/** flock(2). */
+export function flock(fd: number, operation: number): number {
+  return result(c.flock(fd, operation));
 }
 
 /** mount(2). */
