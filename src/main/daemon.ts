@@ -228,6 +228,7 @@ class Mount implements Daemon {
       mayBlock: false,
       report: (level, key, message) => this.#once.log(level, key, {}, message),
       closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
+      onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
     });
   }
 
@@ -254,6 +255,9 @@ class Mount implements Daemon {
       ctx,
       {
         onHandOver: (slot, mount) => this.#dispatcher.handOver(slot, mount),
+        onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+        onLockAnswered: (lo, hi, isGranted) =>
+          this.#dispatcher.lockWaits.answered(lo, hi, isGranted),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
         onRestart: () => this.#pump(),
       },
@@ -273,7 +277,10 @@ class Mount implements Daemon {
     const dispatcher = new Dispatcher(this.#fs.ctx, fuseFd, this.#lanes, {
       onInit: () => this.#answerInit(fuseFd),
       // The kernel has nothing under way any more; the source is imported again for another INIT.
-      onDestroy: () => this.#fs.destroy(),
+      onDestroy: () => {
+        this.#dispatcher.lockWaits.clear();
+        this.#fs.destroy();
+      },
     });
     this.#dispatcher = dispatcher;
     const { slots } = this.#fs.ctx.tables;
@@ -444,6 +451,8 @@ class Mount implements Daemon {
 
   async #finishOnce(): Promise<void> {
     this.#reader?.close();
+    // The kernel ends the waits when the device is closed.
+    this.#dispatcher?.lockWaits.clear();
     const allEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
     if (this.#device !== undefined) {
       close(this.#device.fuseFd);
@@ -470,6 +479,8 @@ function negotiatedBits(agreed: Negotiated): number {
     (features.has('SUBMOUNTS') ? NEGOTIATED.SUBMOUNTS : 0) |
     (features.has('NO_EXPORT_SUPPORT') ? NEGOTIATED.NO_EXPORT : 0) |
     (features.has('DONT_MASK') ? NEGOTIATED.DONT_MASK : 0) |
+    (features.has('POSIX_LOCKS') ? NEGOTIATED.POSIX_LOCKS : 0) |
+    (features.has('FLOCK_LOCKS') ? NEGOTIATED.FLOCK_LOCKS : 0) |
     (features.has('CREATE_SUPP_GROUP') ? NEGOTIATED.CREATE_SUPP_GROUP : 0) |
     (agreed.minor >= CHECKED_IOCTLS_MINOR ? NEGOTIATED.CHECKED_IOCTLS : 0) |
     (features.has('ALLOW_IDMAP') ? NEGOTIATED.ALLOW_IDMAP : 0)

@@ -6,6 +6,7 @@ import { ERRNO } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { type OptionValues, resolveOptions } from '../shared/options.ts';
+import { LOCK_WAIT } from '../shared/passthrough/context.ts';
 import {
   batchForget,
   forget,
@@ -28,7 +29,7 @@ const LAYER_REQUEST_SLOTS = 16;
 /**
  * One source served to whoever calls handle(), on the calling thread; calls may block on the source's
  * file system. Requests and replies are FUSE messages; FUSE_INIT and FUSE_DESTROY are no requests here
- * but fs.init() and fs.destroy(). This process's umask cuts the modes of what requests create.
+ * but fs.init() and fs.destroy(). A lock that would have to be waited for answers EAGAIN. This process's umask cuts the modes of what requests create.
  */
 export class PassthroughLayer {
   readonly fs: PassthroughFs;
@@ -52,6 +53,7 @@ export class PassthroughLayer {
       closeHeld: (fd) => {
         close(fd);
       },
+      onUnlocked: () => undefined,
     });
     this.#slot = this.fs.ctx.tables.slots.takeLarge();
   }
@@ -76,7 +78,8 @@ export class PassthroughLayer {
       if (isWhole && length >= IN_HEADER.SIZE + row.inSizeBytes) this.#takeSilently();
       return undefined;
     }
-    const result = isWhole ? runOperation(ctx) : -ERRNO.EINVAL;
+    const outcome = isWhole ? runOperation(ctx) : -ERRNO.EINVAL;
+    const result = outcome === LOCK_WAIT ? -ERRNO.EAGAIN : outcome;
     ctx.finish();
     ctx.tables.journal.effectNone();
     putReplyHeader(ctx, result);

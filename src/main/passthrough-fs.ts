@@ -33,6 +33,8 @@ export interface PassthroughSettings {
   readonly report: Report;
   /** Closes a descriptor that may be the last of an unlinked file. */
   readonly closeHeld: (fd: number, mount: number) => void;
+  /** A lock was given up while there are lock waits. */
+  readonly onUnlocked: (slot: number) => void;
 }
 
 const STDERR = 2;
@@ -63,6 +65,7 @@ export class PassthroughFs {
       report: settings.report,
       tracer: this.traceFd < 0 ? undefined : new Tracer(this.traceFd, 'main'),
       closeHeld: settings.closeHeld,
+      onUnlocked: settings.onUnlocked,
     });
     this.ctx.tables.inodes.clear();
     this.ctx.tables.slots.initialise();

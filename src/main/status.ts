@@ -24,6 +24,9 @@ export interface DaemonStatus {
   readonly fdEvictions: number;
   /** Requests refused for want of a descriptor. */
   readonly fdExhausted: number;
+  /** Owners of fcntl locks, each with a descriptor, and lock requests that wait. */
+  readonly lockOwners: number;
+  readonly lockWaits: number;
   readonly backingMounts: number;
   readonly lanes: number;
   readonly laneRestarts: number;
@@ -45,7 +48,7 @@ export interface DaemonStatus {
 
 /** Reads the tables. Walks the inode table: not for a hot path. */
 export function statusOf(tables: ThreadTables, lanes: number, parked: number): DaemonStatus {
-  const { inodes, handles, slots, fds, mounts, stats } = tables;
+  const { inodes, handles, slots, fds, mounts, locks, stats } = tables;
   let requests = 0;
   let errors = 0;
   for (const { statsIndex } of OPCODES) {
@@ -66,6 +69,8 @@ export function statusOf(tables: ThreadTables, lanes: number, parked: number): D
     fdBudget: fds.budget,
     fdEvictions: fds.evictions(),
     fdExhausted: fds.exhausted(),
+    lockOwners: locks.count(),
+    lockWaits: locks.waits(),
     backingMounts: mounts.count(),
     lanes,
     laneRestarts: stats.sum(STAT.LANE_RESTARTS),

@@ -228,6 +228,18 @@ export const OPTIONS = {
     group: 'Modes',
     help: 'check names and take the root in at every start of a session; off only beneath a layer that does both',
   },
+  posixLock: {
+    ...off,
+    name: 'posix_lock',
+    group: 'Modes',
+    help: 'take fcntl locks on the files behind, where all who use those see them; else they hold within the mount',
+  },
+  flock: {
+    ...off,
+    name: 'flock',
+    group: 'Modes',
+    help: 'the same for flock locks',
+  },
   inodeFileHandles: {
     name: 'inode_file_handles',
     group: 'Modes',

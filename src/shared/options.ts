@@ -133,6 +133,8 @@ interface Switches {
   readonly cache: string;
   readonly readOnly: boolean;
   readonly sealSize: boolean;
+  readonly posixLock: boolean;
+  readonly flock: boolean;
   readonly background: boolean;
   readonly isRoot: boolean;
   noOpen: boolean;
@@ -164,6 +166,11 @@ interface Conflict {
 /** Options that are switched off, with a warning, beside others. */
 const CONFLICTS: readonly Conflict[] = [
   { key: 'noOpen', reason: 'it needs cache=always', applies: (given) => given.cache !== 'always' },
+  {
+    key: 'noOpen',
+    reason: 'posix_lock and flock have to see every open and close',
+    applies: (given) => given.posixLock || given.flock,
+  },
   {
     key: 'noOpendir',
     reason: 'it needs cache=metadata or cache=always',
@@ -278,6 +285,8 @@ export function resolveOptions(
     allowDirectIo: values.allowDirectIo,
     killprivV2: values.killprivV2,
     doImport: values.doImport,
+    posixLock: values.posixLock,
+    flock: values.flock,
     inodeFileHandles: values.inodeFileHandles,
     maxWriteBytes: maxWrite,
     maxBackground: values.maxBackground,

@@ -6,12 +6,14 @@ import { readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
+import { OP } from '../shared/abi/opcodes.ts';
+import { TO_LOCK_WAITS } from '../shared/memory/request-slots.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread } from '../shared/memory/thread-journal.ts';
 import { WorkRings } from '../shared/memory/work-rings.ts';
 import { laneLimit } from '../shared/passthrough/bulkhead.ts';
 import type { PassthroughConfig } from '../shared/passthrough/config.ts';
-import { Context, HAND_OVER, type LogLevel } from '../shared/passthrough/context.ts';
+import { Context, HAND_OVER, LOCK_WAIT, type LogLevel } from '../shared/passthrough/context.ts';
 import { isDeferred, replyOrUndo, runOperation } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { CLONE_FS } from '../shared/sys/constants.ts';
@@ -34,7 +36,16 @@ export interface LaneTask {
 export type LaneMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
-  | { readonly kind: 'handOver'; readonly slot: number };
+  | { readonly kind: 'handOver'; readonly slot: number }
+  /** A lock on this inode was given up. */
+  | { readonly kind: 'unlocked'; readonly inode: number }
+  /** A SETLKW was answered while others wait. */
+  | {
+      readonly kind: 'lockAnswered';
+      readonly uniqueLo: number;
+      readonly uniqueHi: number;
+      readonly isGranted: boolean;
+    };
 
 /** Bounds a sleep: a wake-up that went astray costs no more than this. */
 const SLEEP_MS = 500;
@@ -59,6 +70,7 @@ class Lane {
       closeHeld: (fd) => {
         close(fd);
       },
+      onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
     });
   }
 
@@ -140,14 +152,23 @@ class Lane {
     const result = runOperation(ctx);
     // Before the reply: with it the kernel may drop its last reference to what we hold.
     ctx.finish();
-    if (result === HAND_OVER) {
-      slots.handOver(slot, ctx.handOverTo, ctx.tables.journal);
+    if (result === HAND_OVER || result === LOCK_WAIT) {
+      const to = result === HAND_OVER ? ctx.handOverTo : TO_LOCK_WAITS;
+      slots.handOver(slot, to, ctx.tables.journal);
       this.#tell({ kind: 'handOver', slot });
       return false;
     }
     slots.replying(slot);
     replyOrUndo(ctx, this.#task.fuseFd, isDeferred(result) ? -ERRNO.EIO : result);
+    if (ctx.opcode === OP.SETLKW) this.#tellLockAnswered(result === 0);
     return true;
+  }
+
+  #tellLockAnswered(isGranted: boolean): void {
+    const ctx = this.#ctx;
+    if (ctx.tables.locks.waits() === 0) return;
+    const uniqueLo = ctx.uniqueLo();
+    this.#tell({ kind: 'lockAnswered', uniqueLo, uniqueHi: ctx.uniqueHi(), isGranted });
   }
 
   #freeSlot(slot: number): void {

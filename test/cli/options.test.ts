@@ -62,6 +62,8 @@ test('the defaults of root', () => {
     allowDirectIo: true,
     killprivV2: true,
     doImport: true,
+    posixLock: false,
+    flock: false,
     inodeFileHandles: 'prefer',
     maxWriteBytes: 1048576,
     maxBackground: 64,

@@ -158,6 +158,8 @@ const WISHES: InitWishes = {
   killprivV2: true,
   canKillPrivileges: true,
   canSwitchUser: true,
+  posixLock: false,
+  flock: false,
   xattr: true,
   posixAcl: true,
   hasAcls: true,

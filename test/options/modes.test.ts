@@ -9,6 +9,7 @@ import { makeFileSystem } from '../harness/file-systems.ts';
 import { runCli } from '../harness/mount.ts';
 import { missingTool, run, runOk, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
+import { type LockClient, lockClient } from '../locks/client.ts';
 import { everyOptionIsTested, optionTest } from './by-option.ts';
 import { negotiated, tracedMount } from './traced-mount.ts';
 
@@ -319,6 +320,40 @@ optionTest('doImport', 'a root is taken in and names are checked either way', as
   assert.match((await attempt('cat $M/d/../none')).stderr, /No such file/);
   await mount.stop();
 });
+
+for (const [key, flag, take, lockFlags] of [
+  ['posixLock', '--posix-lock', 'set f w 0 0', '0x0'],
+  ['flock', '--flock', 'flock f e', '0x1'],
+] as const) {
+  for (const isOn of [true, false]) {
+    const what = isOn ? 'who locks the file behind sees it' : 'off, the lock stays in the mount';
+    optionTest(key, what, async (t) => {
+      const missing = await missingTool('perl');
+      if (missing !== undefined) return t.skip(missing);
+      const { mount, source, mnt, trace } = await tracedMount(isOn ? [flag] : []);
+      const answers: string[] = [];
+      const clients: LockClient[] = [];
+      for (const place of [mnt, source, mnt]) {
+        const client = await lockClient();
+        clients.push(client);
+        await client.ask(`open f ${join(place, 'f')} rw`);
+        answers.push(await client.ask(take));
+      }
+      assert.deepEqual(answers, ['ok', isOn ? 'EAGAIN' : 'ok', 'EAGAIN']);
+      const asked = trace.requests('SETLK', `lk_flags=${lockFlags}`);
+      assert.equal(asked.length, isOn ? 2 : 0);
+      for (const client of clients) await client.kill();
+      await mount.stop();
+    });
+  }
+
+  optionTest(key, 'switches no_open off', async () => {
+    const { mount } = await tracedMount(['--cache=always', '--no-open', flag]);
+    assert.match(JSON.stringify(mount.logs), /no_open is switched off: posix_lock and flock have/);
+    assert.doesNotMatch((await negotiated(mount)).features, /NO_OPEN_SUPPORT/);
+    await mount.stop();
+  });
+}
 
 const STAT_MANY =
   'i=0; while [ $i -lt 200 ]; do : > $S/d/$i; i=$((i+1)); done; stat $M/d/* > $S/../out';

@@ -4,7 +4,13 @@ import { suite, type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import type { LayerOptions } from '../../src/main/layer.ts';
 import { OP, OPCODES } from '../../src/shared/abi/opcodes.ts';
-import { GETXATTR_IN, IN_HEADER, OUT_HEADER, SETXATTR_IN } from '../../src/shared/abi/structs.ts';
+import {
+  GETXATTR_IN,
+  IN_HEADER,
+  LK_IN,
+  OUT_HEADER,
+  SETXATTR_IN,
+} from '../../src/shared/abi/structs.ts';
 import { secctx, suppGroups, withExtensions } from './extensions.ts';
 import { message, names, struct } from './messages.ts';
 import { openFds, ROOT, type Stage, stage } from './stage.ts';
@@ -35,12 +41,15 @@ suite('requests that are none', () => {
     }
     assert.deepEqual(
       ABSENT.map(({ name }) => name),
-      ['GETLK', 'SETLK', 'SETLKW', 'BMAP', 'POLL', 'SETUPMAPPING', 'REMOVEMAPPING'],
+      ['BMAP', 'POLL', 'SETUPMAPPING', 'REMOVEMAPPING'],
     );
     for (const { opcode, inSizeBytes } of ABSENT) {
       assert.equal(client.call(opcode, ROOT, Buffer.alloc(inSizeBytes)), 'ENOSYS');
     }
     assert.equal(client.call(OP.ACCESS, ROOT, Buffer.alloc(8)), 'ENOSYS');
+    for (const opcode of [OP.GETLK, OP.SETLK, OP.SETLKW]) {
+      assert.equal(client.call(opcode, ROOT, struct(LK_IN)), 'ENOSYS', 'without --posix-lock');
+    }
   });
 
   for (const { name, opcode, inSizeBytes, hasReply } of OPCODES) {

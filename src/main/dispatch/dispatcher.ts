@@ -7,10 +7,11 @@ import { ERRNO } from '../../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
 import { MOUNT_CAPACITY } from '../../shared/memory/mount-table.ts';
-import { SMALL_MESSAGE_BYTES } from '../../shared/memory/request-slots.ts';
+import { SMALL_MESSAGE_BYTES, TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { STAT } from '../../shared/memory/stats-block.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
+import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
 import {
   batchForget,
   forget,
@@ -21,6 +22,7 @@ import {
 } from '../../shared/passthrough/operations.ts';
 import { traceClockUs } from '../../shared/passthrough/trace.ts';
 import type { Lanes } from './lanes.ts';
+import { LockWaits } from './lock-waits.ts';
 import { type ParkedRequest, ParkingLot } from './parking.ts';
 import { mayTryInPlace, STARVATION_LOOKS, slotQuota } from './policy.ts';
 
@@ -41,6 +43,8 @@ export class Dispatcher {
   readonly #lanes: Lanes;
   readonly #session: SessionControl;
   readonly #parking = new ParkingLot();
+  /** Requests that wait for a lock. */
+  readonly lockWaits: LockWaits;
   readonly #quota: number;
   /** By mount: items taken when last looked at, and looks since at which it waited in vain. */
   readonly #lastTaken: number[] = [];
@@ -57,6 +61,11 @@ export class Dispatcher {
     this.#session = session;
     this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
     this.#receiveSlot = ctx.tables.slots.takeLarge();
+    this.lockWaits = new LockWaits({
+      tryAgain: (wait) => this.#place(wait.mount, wait),
+      isUnderWay: (lo, hi) => this.#isUnderWay(lo, hi),
+      onCount: (count) => ctx.tables.locks.setWaits(count),
+    });
   }
 
   /** Offset in the request memory where the next request is read to. */
@@ -126,6 +135,10 @@ export class Dispatcher {
     const { slots, mounts } = this.#ctx.tables;
     // A lane that died may have been spoken for already.
     if (!slots.requeue(slot)) return;
+    if (mount === TO_LOCK_WAITS) {
+      this.#waitForLock(slot);
+      return;
+    }
     // Else lookups of a mount point would fill all slots when the mount hangs.
     if (mounts.slotsInUse(mount) >= this.#quota) {
       this.#parkHanded(slot, mount);
@@ -135,6 +148,34 @@ export class Dispatcher {
     mounts.addSlot(mount);
     slots.setGroup(slot, mount);
     this.#push(slot, mount);
+  }
+
+  /** A lane met another's lock: the request leaves its slot and waits. */
+  #waitForLock(slot: number): void {
+    const ctx = this.#ctx;
+    const { slots, mounts, journal } = ctx.tables;
+    const mount = slots.group(slot);
+    ctx.load(slots.messageAt(slot));
+    const message = Buffer.from(ctx.u8.slice(ctx.message, ctx.message + ctx.lengthBytes));
+    const outcome = this.lockWaits.add(message, slots.received(slot), mount);
+    if (outcome !== 'waits') {
+      ctx.load(slots.messageAt(slot));
+      ctx.receivedUs = slots.received(slot);
+      const error = outcome === 'interrupted' ? ERRNO.EINTR : ERRNO.ENOLCK;
+      replyOrUndo(ctx, this.#fuseFd, -error);
+    }
+    slots.free(slot, mounts, journal);
+    this.pump();
+  }
+
+  /** Whether a SETLKW is in a slot or parked. */
+  #isUnderWay(uniqueLo: number, uniqueHi: number): boolean {
+    const ctx = this.#ctx;
+    const { slots } = ctx.tables;
+    const slot = slots.find(uniqueLo, uniqueHi);
+    if (slot >= 0) return ctx.u32[(slots.messageAt(slot) + IN_HEADER.opcode) >> 2] === OP.SETLKW;
+    const parked = this.#parking.findByUnique(uniqueLo, uniqueHi);
+    return parked?.request.message.readUInt32LE(IN_HEADER.opcode) === OP.SETLKW;
   }
 
   #parkHanded(slot: number, mount: number): void {
@@ -229,6 +270,7 @@ export class Dispatcher {
   }
 
   #toLane(): void {
+    if (this.#ctx.opcode === OP.RELEASE) releaseLocksAhead(this.#ctx);
     const mount = this.#mountOf();
     if (!this.#parking.has(mount) && this.#placeReceived(mount)) return;
     this.#park(mount);
@@ -303,6 +345,7 @@ export class Dispatcher {
     stats.add(STAT.INTERRUPTS, 1);
     const lo = ctx.argLo(INTERRUPT_IN.unique);
     const hi = ctx.argHi(INTERRUPT_IN.unique);
+    if (this.#interruptLock(lo, hi)) return;
     const slot = slots.findQueued(lo, hi);
     if (slot >= 0) {
       const pid = ctx.u32[(slots.messageAt(slot) + IN_HEADER.pid) >> 2];
@@ -310,13 +353,28 @@ export class Dispatcher {
       // The lane that pops the slot frees it; until then its message is ours to answer.
       ctx.load(slots.messageAt(slot));
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
+      if (ctx.opcode === OP.SETLKW) this.lockWaits.answered(lo, hi, false);
       return;
     }
     const parked = this.#parking.findByUnique(lo, hi);
     if (parked === undefined) return;
     if (!isBeingKilled(parked.request.message.readUInt32LE(IN_HEADER.pid))) return;
     this.#parking.takeByUnique(lo, hi);
-    ctx.u8.set(parked.request.message.subarray(0, IN_HEADER.SIZE), this.receiveAt());
+    this.#answerInterrupted(parked.request.message);
+  }
+
+  /** Ends a wait for a lock. @returns whether there was one; else any lane still has its try */
+  #interruptLock(lo: number, hi: number): boolean {
+    if (!this.#ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return false;
+    const wait = this.lockWaits.interrupt(lo, hi);
+    if (wait !== undefined) this.#answerInterrupted(wait.message);
+    return wait !== undefined;
+  }
+
+  /** Answers EINTR to a request that is not in request memory: its header goes where main receives. */
+  #answerInterrupted(message: Buffer): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(message.subarray(0, IN_HEADER.SIZE), this.receiveAt());
     ctx.load(this.receiveAt());
     replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
   }

@@ -22,6 +22,10 @@ import type { LaneMessage, LaneTask } from '../../workers/lane.ts';
 export interface LaneEvents {
   /** A lane could not run a request for want of another mount's permit. */
   onHandOver(slot: number, mount: number): void;
+  /** A lane unlocked a file while there are lock waits. */
+  onUnlocked(inode: number): void;
+  /** A lane has answered a SETLKW. */
+  onLockAnswered(uniqueLo: number, uniqueHi: number, isGranted: boolean): void;
   onReport(level: 'warn' | 'error', key: string, text: string): void;
   /** A lane died and was started again; its slot is free. */
   onRestart(): void;
@@ -178,6 +182,12 @@ export class Lanes {
       case 'handOver':
         this.#handOver(message.slot);
         break;
+      case 'unlocked':
+        this.#events.onUnlocked(message.inode);
+        break;
+      case 'lockAnswered':
+        this.#events.onLockAnswered(message.uniqueLo, message.uniqueHi, message.isGranted);
+        break;
     }
   }
 
@@ -274,8 +284,9 @@ export class Lanes {
     const journal = this.#journals.find((_, lane) => laneThread(lane) === thread);
     const id = journal?.threadId() ?? 0;
     if (journal === undefined || id === 0 || existsSync(`/proc/self/task/${id}`)) return;
-    const { inodes, mounts, handles } = this.#ctx.tables;
+    const { inodes, mounts, handles, locks } = this.#ctx.tables;
     inodes.recoverOwner(thread);
+    locks.recoverOwner(thread);
     mounts.recoverOwner(thread);
     handles.recoverOwner(thread, journal.directory());
   };

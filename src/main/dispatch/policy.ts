@@ -37,3 +37,14 @@ export const STARVATION_LOOKS = 3;
 
 /** Lanes that may be started on top of the regular ones when those hang. */
 export const SPARE_LANES = 16;
+
+/** Lock requests that may wait at once; more get ENOLCK. */
+export const LOCK_WAITS_LIMIT = 16_384;
+export const LOCK_WAITS_TICK_MS = 20;
+/** How long it takes to notice an unlock made behind the mount: this at first, twice as long each time. */
+export const MIN_LOCK_POLL_MS = 20;
+export const MAX_LOCK_POLL_MS = 320;
+/** Inodes of a backing mount whose lock waits are tried at a time. */
+export const LOCK_ROUNDS_PER_MOUNT = 8;
+/** A try that takes longer is looked after: its lane may have died. */
+export const LOCK_TRY_LOST_MS = 1000;

@@ -23,6 +23,8 @@ export interface InitWishes {
   readonly canSwitchUser: boolean;
   /** Whether this process can drop CAP_FSETID, or has none: without that bits would not be cleared. */
   readonly canKillPrivileges: boolean;
+  readonly posixLock: boolean;
+  readonly flock: boolean;
   readonly xattr: boolean;
   readonly posixAcl: boolean;
   /** Whether clients may use the attributes of ACLs at all. */
@@ -57,10 +59,12 @@ const ACL_FEATURES: readonly InitFlagName[] = ['POSIX_ACL', 'DONT_MASK', 'SETXAT
 /** When a feature is wanted. What is not listed is never asked for. */
 const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] = [
   ['ASYNC_READ', () => true],
+  ['POSIX_LOCKS', (w) => w.posixLock],
   // Zero-message opens leave nobody to truncate, so the kernel then sends a SETATTR.
   ['ATOMIC_O_TRUNC', (w) => !w.noOpen],
   ['BIG_WRITES', () => true],
   ['DONT_MASK', wantsAcls],
+  ['FLOCK_LOCKS', (w) => w.flock],
   ['HAS_IOCTL_DIR', () => true],
   ['AUTO_INVAL_DATA', (w) => w.cache === 'auto'],
   ['DO_READDIRPLUS', (w) => !w.noReaddir],

@@ -89,6 +89,15 @@ const ioFields = fields(s.READ_IN, { fh: 'u64', offset: 'u64', size: 'u32', flag
 const fsyncFields = fields(s.FSYNC_IN, { fh: 'u64', fsync_flags: 'x32' });
 const openFields = fields(s.OPEN_IN, { flags: 'x32', open_flags: 'x32' });
 const releaseFields = fields(s.RELEASE_IN, { fh: 'u64', flags: 'x32', release_flags: 'x32' });
+const lockFields = fields(s.LK_IN, {
+  fh: 'u64',
+  owner: 'x64',
+  start: 'u64',
+  end: 'u64',
+  type: 'u32',
+  pid: 'u32',
+  lk_flags: 'x32',
+});
 const copyFields = fields(s.COPY_FILE_RANGE_IN, {
   fh_in: 'u64',
   off_in: 'u64',
@@ -214,9 +223,9 @@ const drafts: Draft[] = [
   row('READDIR', 28, 'blocking', s.READ_IN.SIZE, -1, 0, ioFields),
   row('RELEASEDIR', 29, 'blocking', s.RELEASE_IN.SIZE, 0, 0, releaseFields),
   row('FSYNCDIR', 30, 'blocking', s.FSYNC_IN.SIZE, 0, 0, fsyncFields),
-  row('GETLK', 31, 'absent', s.LK_IN.SIZE, 0),
-  row('SETLK', 32, 'absent', s.LK_IN.SIZE, 0),
-  row('SETLKW', 33, 'absent', s.LK_IN.SIZE, 0),
+  row('GETLK', 31, 'blocking', s.LK_IN.SIZE, s.LK_OUT.SIZE, 0, lockFields),
+  row('SETLK', 32, 'blocking', s.LK_IN.SIZE, 0, 0, lockFields),
+  row('SETLKW', 33, 'blocking', s.LK_IN.SIZE, 0, 0, lockFields),
   row('ACCESS', 34, 'blocking', s.ACCESS_IN.SIZE, 0, 0, fields(s.ACCESS_IN, { mask: 'o32' })),
   row(
     'CREATE',

@@ -17,6 +17,9 @@ export const SMALL_SLOT_BYTES = 2 * PAGE_SIZE;
 export const SMALL_MESSAGE_BYTES = PAGE_SIZE + WRITE_PAYLOAD_AT;
 const MESSAGE_AT = PAGE_SIZE - WRITE_PAYLOAD_AT;
 
+/** In the place of a mount: the request waits for a lock. */
+export const TO_LOCK_WAITS = -1;
+
 export const SLOT_STATE = {
   FREE: 0,
   QUEUED: 1,
@@ -148,7 +151,7 @@ export class RequestSlots {
     return this.#move(slot, SLOT_STATE.QUEUED, SLOT_STATE.EXECUTING);
   }
 
-  /** A lane gives back a request that lanes of another mount should run; main is told after. */
+  /** A lane gives back a request, for the lanes of another mount or TO_LOCK_WAITS; main is told after. */
   handOver(slot: number, mount: number, journal: ThreadJournal): void {
     const at = this.#at(slot);
     const { cells: notes, itemAt } = journal;
@@ -166,6 +169,22 @@ export class RequestSlots {
   /** Main takes a handed slot, once. @returns false if it is not handed over (any more) */
   requeue(slot: number): boolean {
     return this.#move(slot, SLOT_STATE.HANDED, SLOT_STATE.QUEUED);
+  }
+
+  /** The slot of this request, whoever has it, or -1. */
+  find(uniqueLo: number, uniqueHi: number): number {
+    const count = this.geometry.smallSlots + this.geometry.largeSlots;
+    for (let slot = 0; slot < count; slot++) {
+      const at = this.#at(slot);
+      if (
+        this.#cells[at + UNIQUE_LO] === uniqueLo &&
+        this.#cells[at + UNIQUE_HI] === uniqueHi &&
+        this.state(slot) !== SLOT_STATE.FREE
+      ) {
+        return slot;
+      }
+    }
+    return -1;
   }
 
   setGroup(slot: number, group: number): void {

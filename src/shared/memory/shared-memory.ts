@@ -7,6 +7,7 @@ import { addressOf } from '../sys/libc.ts';
 import { FdCache } from './fd-cache.ts';
 import { HandleTable } from './handle-table.ts';
 import { InodeTable, type InodeTableGeometry } from './inode-table.ts';
+import { LockOwners } from './lock-owners.ts';
 import { MountTable } from './mount-table.ts';
 import { RequestSlots, type SlotGeometry } from './request-slots.ts';
 import { StatsBlock } from './stats-block.ts';
@@ -34,6 +35,7 @@ export interface SharedMemory {
   readonly inodes: SharedArrayBuffer;
   readonly handles: SharedArrayBuffer;
   readonly fds: SharedArrayBuffer;
+  readonly locks: SharedArrayBuffer;
   readonly mounts: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
   readonly rings: SharedArrayBuffer;
@@ -63,6 +65,7 @@ export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
     inodes: new SharedArrayBuffer(InodeTable.byteLength(g.inodes)),
     handles: new SharedArrayBuffer(HandleTable.byteLength(g.handles)),
     fds: new SharedArrayBuffer(FdCache.byteLength(g.fdBudget)),
+    locks: new SharedArrayBuffer(LockOwners.byteLength(g.fdBudget)),
     mounts: new SharedArrayBuffer(MountTable.byteLength),
     slots: new SharedArrayBuffer(RequestSlots.byteLength(g.slots)),
     rings: new SharedArrayBuffer(WorkRings.byteLength(ringCapacity(g))),
@@ -110,6 +113,7 @@ export interface ThreadTables {
   readonly inodes: InodeTable;
   readonly handles: HandleTable;
   readonly fds: FdCache;
+  readonly locks: LockOwners;
   readonly mounts: MountTable;
   readonly slots: RequestSlots;
   readonly rings: WorkRings;
@@ -135,6 +139,7 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
     inodes,
     handles: new HandleTable(memory.handles, g.handles, thread, (fd) => hooks.onHandleFree(fd)),
     fds: new FdCache(memory.fds, g.fdBudget, thread, inodes, () => hooks.onInodeRemoved()),
+    locks: new LockOwners(memory.locks, g.fdBudget, thread),
     mounts: new MountTable(memory.mounts, thread),
     slots: new RequestSlots(memory.slots, g.slots),
     rings: new WorkRings(memory.rings, ringCapacity(g)),

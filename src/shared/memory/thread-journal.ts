@@ -45,6 +45,7 @@ const FDS = 8;
 const MOUNT_REF = 28; // Mount with a reference taken for an inode not entered yet, plus one.
 const RESERVED = 29; // Descriptors counted in the budget but not yet owned by a table.
 const THREAD_ID = 30; // The kernel's number of the thread, 0 while it is not known.
+const LOCK_USE = 31; // Lock owner in use, see LockOwners; 0 for none.
 const STRIDE = 32;
 
 export const MAIN_THREAD = 1;
@@ -69,6 +70,8 @@ export class ThreadJournal {
   readonly itemAt: number;
   /** Cell of the mount whose lane permit is held, plus one. */
   readonly groupAt: number;
+  /** Cell of the lock owner in use. */
+  readonly lockUseAt: number;
   readonly #cells: Int32Array;
   readonly #at: number;
 
@@ -78,6 +81,7 @@ export class ThreadJournal {
     this.#at = thread * STRIDE;
     this.itemAt = this.#at + ITEM;
     this.groupAt = this.#at + GROUP;
+    this.lockUseAt = this.#at + LOCK_USE;
   }
 
   /** Forgets what the last request held: called between requests, when all of it is given back. */

@@ -75,6 +75,10 @@ export const NEGOTIATED = {
   CHECKED_IOCTLS: 1024,
   /** The mount may be idmapped: only creating requests carry ids, and those are not the process's. */
   ALLOW_IDMAP: 2048,
+  /** fcntl locks are ours to keep. */
+  POSIX_LOCKS: 4096,
+  /** flock locks are. */
+  FLOCK_LOCKS: 8192,
 } as const;
 
 /** Layout of the shared state that belongs to the file system. */

@@ -23,6 +23,8 @@ import { UniqueInoGenerator } from './unique-ino.ts';
 export const DEFER = -0x10000;
 /** Not here: another backing mount's lane permit is needed, see Context.handOverTo. */
 export const HAND_OVER = -0x10001;
+/** SETLKW met another's lock: to be tried again. */
+export const LOCK_WAIT = -0x10002;
 
 /** Offsets in a thread's scratch memory. */
 export const SCRATCH = {
@@ -41,6 +43,7 @@ export const SCRATCH = {
   DOT: 968,
   CAPABILITIES: 976,
   STATFS: 1024,
+  FLOCK: 1152,
   UNIQUE_INO: 1200,
   /** A name of an extended attribute, with its NUL. */
   XATTR_NAME: 1280,
@@ -64,6 +67,8 @@ export interface ContextEnvironment {
   readonly tracer: Tracer | undefined;
   /** Closes a descriptor that may be the last of an unlinked file. */
   readonly closeHeld: (fd: number, mount: number) => void;
+  /** A lock on this inode was given up, while there are lock waits. */
+  readonly onUnlocked: (slot: number) => void;
 }
 
 export class Context {
@@ -116,6 +121,7 @@ export class Context {
   #isFsetidDropped = false;
   readonly #fsetid = new CapabilitySwitch(CAP_FSETID);
   readonly #closeHeld: (fd: number, mount: number) => void;
+  readonly #onUnlocked: (slot: number) => void;
 
   constructor(environment: ContextEnvironment) {
     const { memory, config, thread } = environment;
@@ -125,6 +131,7 @@ export class Context {
     this.report = environment.report;
     this.tracer = environment.tracer;
     this.#closeHeld = environment.closeHeld;
+    this.#onUnlocked = environment.onUnlocked;
     this.tables = openTables(memory, thread, {
       onInodeRemoved: () => this.endRemoval(),
       onHandleFree: (fd) => {
@@ -347,9 +354,27 @@ export class Context {
     for (let slot = journal.takePin(); slot > 0; slot = journal.takePin()) {
       if (inodes.unpin(slot)) this.endRemoval();
     }
+    this.#endLockUse(journal);
     for (let index = journal.takeUse(); index > 0; index = journal.takeUse()) handles.unuse(index);
     for (let fd = journal.takeFd(); fd >= 0; fd = journal.takeFd()) close(fd);
     for (; journal.reserved() > 0; journal.addReserved(-1)) fds.release();
+  }
+
+  /** Ends the use of a lock owner before the request ends. */
+  endLockUse(): void {
+    this.#endLockUse(this.tables.journal);
+  }
+
+  #endLockUse(journal: ThreadJournal): void {
+    const fd = this.tables.locks.unuse(journal);
+    if (fd < 0) return;
+    close(fd);
+    this.tables.fds.release();
+  }
+
+  /** Tells those who wait for a lock on this inode, if anybody waits for one. */
+  unlocked(slot: number): void {
+    if (this.tables.locks.waits() > 0) this.#onUnlocked(slot);
   }
 
   /** Notes a descriptor that lives for this request only. */

@@ -52,6 +52,7 @@ import {
   openInodeBriefly,
   procPath,
 } from './inode-access.ts';
+import { releaseLocksOfHandle, releaseOwner } from './locks.ts';
 import { enterAndReply, openChild, parentFd } from './names.ts';
 import { setSecurityLabel } from './security-label.ts';
 import { beginSetIdKill, endSetIdKill, killsSetIds } from './set-ids.ts';
@@ -64,7 +65,9 @@ const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC | O_APPEND;
 
 /** What the kernel may do with the pages of a file that was opened with these flags (rule 33). */
 function fileReplyFlags(ctx: Context, hostFlags: number): number {
-  const noFlush = (hostFlags & O_ACCMODE) === O_RDONLY ? FOPEN_NOFLUSH : 0;
+  // Closing a file gives up the locks of whoever closes it.
+  const needsNone = (hostFlags & O_ACCMODE) === O_RDONLY && !ctx.has(NEGOTIATED.POSIX_LOCKS);
+  const noFlush = needsNone ? FOPEN_NOFLUSH : 0;
   switch (ctx.config.cache) {
     case 'never':
     case 'metadata':
@@ -331,7 +334,7 @@ export function tmpfile(ctx: Context): number {
 }
 
 /**
- * FLUSH: the host sees a close(2) of its own, which is where NFS and quotas report errors. Local file
+ * FLUSH: the owner's locks go, and the host sees a close(2) of its own, which is where NFS and quotas report errors. Local file
  * systems do nothing there, and are told nothing. Running out of descriptors must not fail a close(2).
  */
 export function flush(ctx: Context): number {
@@ -339,8 +342,10 @@ export function flush(ctx: Context): number {
   const slot = ctx.pinNode();
   if (slot < 0) return slot;
   const { handles, inodes, mounts } = ctx.tables;
-  if (mounts.hasFlag(inodes.mount(slot), MOUNT_FLAG.LOCAL)) return 0;
-  if (!ctx.mayBlock) return DEFER;
+  const isLocal = mounts.hasFlag(inodes.mount(slot), MOUNT_FLAG.LOCAL);
+  if (!isLocal && !ctx.mayBlock) return DEFER;
+  releaseOwner(ctx, ctx.argLo(FLUSH_IN.lock_owner), ctx.argHi(FLUSH_IN.lock_owner));
+  if (isLocal) return 0;
   const handle = ctx.useHandle(ctx.argLo(FLUSH_IN.fh), ctx.argHi(FLUSH_IN.fh), slot, false);
   if (handle < 0) return handle;
   const copy = dup(handles.fd(handle));
@@ -366,6 +371,7 @@ function releaseHandle(ctx: Context, isDir: boolean): number {
     isDir,
   );
   if (handle < 0) return handle;
+  if (!isDir) releaseLocksOfHandle(ctx, handle);
   ctx.tables.handles.release(handle);
   return 0;
 }

@@ -45,7 +45,11 @@ export function importRoot(ctx: Context, path: string): number {
 
 /** Forgets every handle, inode and mount. Nobody else may be at work. */
 export function destroyAll(ctx: Context): void {
-  const { inodes, handles, mounts, fds } = ctx.tables;
+  const { inodes, handles, mounts, fds, locks } = ctx.tables;
+  locks.clear((fd) => {
+    close(fd);
+    fds.release();
+  });
   handles.clear();
   inodes.forEachLive((slot) => {
     const fd = inodes.takeFd(slot);

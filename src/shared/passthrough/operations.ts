@@ -28,6 +28,7 @@ import {
 } from './files.ts';
 import { access, statfs, syncFilesystem } from './filesystem-wide.ts';
 import { ioctlOperation } from './ioctl.ts';
+import { getlk, setlk } from './locks.ts';
 import {
   link,
   lookup,
@@ -80,6 +81,9 @@ export const OPERATIONS: readonly Operation[] = makeOperations([
   [OP.READDIR, readdir],
   [OP.RELEASEDIR, releasedir],
   [OP.FSYNCDIR, fsyncDirectory],
+  [OP.GETLK, getlk],
+  [OP.SETLK, setlk],
+  [OP.SETLKW, setlk],
   [OP.ACCESS, access],
   [OP.CREATE, create],
   [OP.IOCTL, ioctlOperation],
@@ -205,8 +209,9 @@ export function undoEffects(ctx: Context, journal: ThreadJournal, replyAt: numbe
  * that died, and for one that threw.
  */
 export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
-  const { inodes, handles, mounts, fds } = ctx.tables;
+  const { inodes, handles, mounts, fds, locks } = ctx.tables;
   inodes.recoverOwner(thread);
+  locks.recoverOwner(thread);
   mounts.recoverOwner(thread);
   fds.recoverOwner(thread);
   handles.recoverOwner(thread, journal.directory());
