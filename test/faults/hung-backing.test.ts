@@ -139,9 +139,9 @@ async function skipReason(t: TestContext): Promise<boolean> {
   return reason !== undefined;
 }
 
-test('a backing mount that hangs stops nothing but itself', TIME_LIMIT, async (t) => {
+async function assertStopsNothingElse(t: TestContext, flags: readonly string[]): Promise<void> {
   if (await skipReason(t)) return;
-  const stage = await makeStage(['--request-slots=32', '--lanes=4']);
+  const stage = await makeStage(['--request-slots=32', '--lanes=4', ...flags]);
   const { mount, source, clients } = stage;
   const at = (...names: string[]): string => join(mount.mountpoint, ...names);
   const start = (command: string, ...args: string[]): Client => {
@@ -237,7 +237,15 @@ test('a backing mount that hangs stops nothing but itself', TIME_LIMIT, async (t
   }
   await settle(mount, rest);
   await mount.stop();
-});
+}
+
+test('a backing mount that hangs stops nothing but itself', TIME_LIMIT, (t) =>
+  assertStopsNothingElse(t, []),
+);
+
+test('neither does it where locks are taken behind', TIME_LIMIT, (t) =>
+  assertStopsNothingElse(t, ['--posix-lock', '--flock']),
+);
 
 test('a mount that hangs before anybody met it stops nothing but itself', TIME_LIMIT, async (t) => {
   if (await skipReason(t)) return;

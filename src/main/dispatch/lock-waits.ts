@@ -89,7 +89,7 @@ interface Round {
   triedMs: number;
   readonly startedMs: number;
   /** Tried whatever the others met: who holds the lock the others met is not known, it may be he. */
-  readonly exempt: number;
+  readonly exempt: LockWait | undefined;
   readonly failed: LockWait[];
   readonly granted: LockWait[];
 }
@@ -261,7 +261,7 @@ export class LockWaits {
       trying: undefined,
       triedMs: nowMs,
       startedMs: nowMs,
-      exempt: queue.rounds++ % queue.waits.length,
+      exempt: queue.waits[queue.rounds++ % queue.waits.length],
       failed: [],
       granted: [],
     };
@@ -273,7 +273,7 @@ export class LockWaits {
     round.trying = undefined;
     for (; round.index < queue.waits.length; round.index++) {
       const wait = queue.waits[round.index] as LockWait;
-      if (round.index !== round.exempt && isHopeless(wait, round)) continue;
+      if (wait !== round.exempt && isHopeless(wait, round)) continue;
       if (!this.#environment.tryAgain(wait)) break;
       round.trying = wait;
       round.triedMs = performance.now();
