@@ -6,7 +6,7 @@
  *     open F PATH r|w|rw         set|wait|get F r|w|u START LENGTH     fcntl locks
  *     close F                    ofd F r|w|u START LENGTH              of the open file description
  *     dup F G                    flock F s|e|u [wait]                  flock locks
- *     alarm MILLISECONDS         a signal with a handler
+ *     alarm MILLISECONDS         a signal with a handler, again and again until the next answer
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,7 +30,7 @@ while (my $line = <STDIN>) {
   if ($what eq 'open') { my $h; $result = outcome(sysopen($h, $rest[0], $mode{$rest[1]})); $file{$f} = $h }
   elsif ($what eq 'close') { $result = outcome(close(delete $file{$f})) }
   elsif ($what eq 'dup') { my $h; $result = outcome(open($h, '+<&', $file{$f})); $file{$rest[0]} = $h }
-  elsif ($what eq 'alarm') { ualarm(1000 * $f); $result = 'ok' }
+  elsif ($what eq 'alarm') { ualarm(1000 * $f, 1000 * $f); print "ok\n"; next }
   elsif ($what eq 'flock') {
     $result = outcome(flock($file{$f}, $flock{$rest[0]} | ($rest[1] ? 0 : LOCK_NB)));
   } else {
@@ -41,6 +41,7 @@ while (my $line = <STDIN>) {
       $result = $t == F_UNLCK ? 'free' : "$name{$t} $start $length $pid";
     }
   }
+  ualarm(0);
   print "$result\n";
 }`;
 
