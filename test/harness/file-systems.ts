@@ -9,6 +9,8 @@ export type FileSystemKind = 'ext4' | 'xfs' | 'btrfs' | 'tmpfs';
 export interface FileSystemOptions {
   /** Default 512 MiB; xfs needs 300 MiB. The image is sparse. */
   readonly sizeBytes?: number;
+  /** For mkfs, before the image. */
+  readonly mkfsFlags?: readonly string[];
   /** For `mount -o`. */
   readonly mountOptions?: string;
 }
@@ -31,7 +33,7 @@ async function mountNew(
       ? [['mount', '-t', 'tmpfs', '-o', `size=${sizeBytes}${given}`, 'tmpfs', path]]
       : [
           ['truncate', '-s', sizeBytes, image],
-          [`mkfs.${kind}`, '-q', image],
+          [`mkfs.${kind}`, '-q', ...(options.mkfsFlags ?? []), image],
           ['mount', '-t', kind, '-o', `loop${given}`, image, path],
         ];
   for (const [command, ...args] of steps) {
