@@ -6,9 +6,10 @@ import { fileURLToPath } from 'node:url';
 import { type FileSystemKind, makeFileSystem } from '../harness/file-systems.ts';
 import { startMount } from '../harness/mount.ts';
 import { projectRoot } from '../harness/paths.ts';
-import { missingTool, runOk, shell } from '../harness/run.ts';
+import { missingTool, run, runOk, shell } from '../harness/run.ts';
 
 const SCRIPT = join(projectRoot, 'test/ioctl/flags.sh');
+const COMPAT_SOURCE = join(projectRoot, 'test/ioctl/compat.c');
 const CLIENT = fileURLToPath(new URL('./client.js', import.meta.url));
 const KINDS: readonly FileSystemKind[] = ['ext4', 'xfs', 'btrfs', 'tmpfs'];
 
@@ -38,6 +39,29 @@ suite('inode flags and project ids', () => {
       await mount.stop();
     });
   }
+
+  test('a 32-bit program gets and sets them under its own numbers', async (t) => {
+    const made = await makeFileSystem('ext4');
+    const skip = 'skip' in made ? made.skip : await missingTool('cc');
+    if (skip !== undefined || 'skip' in made) {
+      t.skip(skip);
+      return;
+    }
+    const [plain, source, program] = ['plain', 'source', 'compat'].map((n) => join(made.path, n));
+    await shell('mkdir "$1"; touch "$1/f" "$2"', [source as string, plain as string]);
+    const compiled = await run('cc', ['-Wall', '-Werror', '-o', program as string, COMPAT_SOURCE]);
+    const expected =
+      compiled.code === 0 ? await run(program as string, [plain as string]) : compiled;
+    if (expected.code !== 0) {
+      t.skip(`no 32-bit system calls here: ${expected.stderr.trim()} ${expected.signal ?? ''}`);
+      return;
+    }
+    assert.match(expected.stdout, /^SETFLAGS 0\nGETFLAGS 0 \w*40$/m);
+    const mount = await startMount({ source: source as string });
+    const { stdout } = await runOk(program as string, [join(mount.mountpoint, 'f')]);
+    assert.equal(stdout, expected.stdout);
+    await mount.stop();
+  });
 
   test('every other way to the flags is closed to a user', async (t) => {
     const made = await makeFileSystem('ext4');
