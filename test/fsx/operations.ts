@@ -123,8 +123,11 @@ function mapRead({ subject, say }: Surroundings): Changed {
   const descriptor = subject.anyDescriptor();
   const offset = chooseOffset(subject, subject.model.size);
   const length = chooseLength(subject, LARGEST_SIZE - offset);
-  say(`read a mapping (${descriptor.kind}), ${length} at ${offset}`);
-  subject.checkMapping(descriptor, offset, length);
+  const isHeld = subject.random.oneIn(2);
+  const which = isHeld ? 'the mapping that stays' : `a mapping (${descriptor.kind})`;
+  say(`read ${which}, ${length} at ${offset}`);
+  if (isHeld) subject.checkHeld(offset, length);
+  else subject.checkMapping(descriptor, offset, length);
   return NOTHING;
 }
 
@@ -135,17 +138,28 @@ function mapWrite({ subject, say }: Surroundings): Changed {
   const offset = chooseOffset(subject, model.size);
   const length = chooseLength(subject, model.size - offset);
   const syncs = random.oneIn(3);
+  const isHeld = random.oneIn(2);
   const data = fillMemory(subject, length);
-  say(`write a mapping (${kind}), ${length} at ${offset}${syncs ? ', msync' : ''}`);
+  const which = isHeld ? 'the mapping that stays' : `a mapping (${kind})`;
+  say(`write ${which}, ${length} at ${offset}${syncs ? ', msync' : ''}`);
   const start = pageBelow(offset);
   const bytes = offset + length - start;
-  const address = must('mmap', map(fd, bytes, PROT_READ | PROT_WRITE, start));
+  const address = isHeld
+    ? subject.held + start
+    : must('mmap', map(fd, bytes, PROT_READ | PROT_WRITE, start));
   copyMemory(address + offset - start, subject.address, length);
   if (syncs) must('msync', syncMapping(address, bytes));
-  must('munmap', unmap(address, bytes));
+  if (!isHeld) must('munmap', unmap(address, bytes));
   model.write(offset, data);
   subject.isDirty ||= !syncs;
   return [offset, offset + length];
+}
+
+function remap({ subject, say }: Surroundings): Changed {
+  const descriptor = subject.writable();
+  say(`map all of the file (${descriptor.kind})`);
+  subject.holdMapping(descriptor);
+  return NOTHING;
 }
 
 function truncate({ subject, say }: Surroundings): Changed {
@@ -300,6 +314,7 @@ export const OPERATIONS = {
   write,
   mapRead,
   mapWrite,
+  remap,
   truncate,
   fallocate,
   copyRange,
@@ -315,6 +330,7 @@ export const WEIGHTS: Readonly<Record<keyof typeof OPERATIONS, number>> = {
   write: 24,
   mapRead: 10,
   mapWrite: 14,
+  remap: 1,
   truncate: 8,
   fallocate: 14,
   copyRange: 6,

@@ -16,7 +16,7 @@ import {
   STATX_BASIC_STATS,
 } from '../../src/shared/sys/constants.ts';
 import * as libc from '../../src/shared/sys/libc.ts';
-import { copyMemory, map, PROT_READ, unmap } from './mapping.ts';
+import { copyMemory, map, PROT_READ, PROT_WRITE, unmap } from './mapping.ts';
 import { LARGEST_SIZE, Model } from './model.ts';
 import type { Random } from './random.ts';
 
@@ -66,6 +66,8 @@ export class Subject {
   readonly memory = alignedMemory(LARGEST_SIZE + PAGE_SIZE);
   readonly address = libc.addressOf(this.memory);
   readonly descriptors: Descriptor[] = [];
+  /** A mapping of all the file could grow to, which stays while other things happen to the file. */
+  held = 0;
   /** Direct reads that xfs has refused, and then not. */
   collisions = 0;
   /** Whether pages may be dirty that have not been sent to the file system. */
@@ -90,6 +92,13 @@ export class Subject {
     this.#backingFd = must('open behind', libc.open(backingPath, O_RDONLY | O_CLOEXEC));
     this.#isXfs = isOnXfs(this.#backingFd);
     while (this.descriptors.length < DESCRIPTORS) this.descriptors.push(this.#open('plain'));
+    this.holdMapping(this.descriptors[0] as Descriptor);
+  }
+
+  /** Maps the file anew, by another descriptor. */
+  holdMapping({ fd }: Descriptor): void {
+    if (this.held !== 0) must('munmap', unmap(this.held, LARGEST_SIZE));
+    this.held = must('mmap', map(fd, LARGEST_SIZE, PROT_READ | PROT_WRITE, 0));
   }
 
   /** The address of the path, for calls that take one. */
@@ -180,6 +189,15 @@ export class Subject {
     this.compare(`a mapping (${descriptor.kind})`, from, bytes);
   }
 
+  /** The same through the mapping that stays. */
+  checkHeld(offset: number, length: number): void {
+    const from = pageBelow(offset);
+    const bytes = pageAbove(Math.min(offset + length, this.model.size)) - from;
+    if (bytes <= 0) return;
+    copyMemory(this.address, this.held + from, bytes);
+    this.compare('the mapping that stays', from, bytes);
+  }
+
   checkSize(): void {
     const size = this.#sizeOf(this.anyDescriptor().fd);
     if (size !== this.model.size) {
@@ -194,6 +212,7 @@ export class Subject {
     const end = Math.min(LARGEST_SIZE, to + this.random.below(PAGE_SIZE));
     if (end <= start) return;
     if (this.random.oneIn(8)) this.checkMapping(this.anyDescriptor(), start, end - start);
+    else if (this.random.oneIn(6)) this.checkHeld(start, end - start);
     else this.checkRead(this.anyDescriptor(), start, end - start);
   }
 
@@ -221,6 +240,7 @@ export class Subject {
   }
 
   close(): void {
+    unmap(this.held, LARGEST_SIZE);
     for (const { fd } of this.descriptors) libc.close(fd);
     libc.close(this.#backingFd);
   }
