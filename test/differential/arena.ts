@@ -3,10 +3,8 @@ import { existsSync } from 'node:fs';
 import { errnoName } from '../../src/shared/abi/errno.ts';
 import { compareSides, type SideResult } from './compare.ts';
 import { Crew } from './crew.ts';
-import type { Sequence, TreeEntry } from './operations.ts';
-
-/** As many as work at the same time on each side. */
-export const ACTORS = 4;
+import type { TreeEntry, Trial } from './operations.ts';
+import { type Company, usersOf } from './users.ts';
 
 export interface ArenaPaths {
   /** The plain directory. */
@@ -28,11 +26,11 @@ export interface TrialResult {
 
 /** The first difference in words, or nothing. */
 export function judge(
-  sequences: readonly Sequence[],
+  trial: Trial,
   { plain, mounted, backing, removal }: TrialResult,
   flags: readonly string[] = [],
 ): string | undefined {
-  const difference = compareSides(sequences, plain, mounted, backing, flags);
+  const difference = compareSides(trial, plain, mounted, backing, flags);
   if (difference !== undefined) {
     return difference;
   }
@@ -42,7 +40,7 @@ export function judge(
   return removal.isGone ? undefined : 'the tree removed through the mount is still in the backing';
 }
 
-/** Runs sequences on both sides at the same time. */
+/** Runs trials on both sides at the same time. */
 export class Arena {
   readonly #paths: ArenaPaths;
   readonly #flags: readonly string[];
@@ -51,11 +49,11 @@ export class Arena {
   #trials = 0;
 
   /** @param flags - those of the mount, by which some differences are known */
-  constructor(paths: ArenaPaths, flags: readonly string[] = []) {
+  constructor(paths: ArenaPaths, flags: readonly string[] = [], company: Company = 'alike') {
     this.#paths = paths;
     this.#flags = flags;
-    this.#plainCrew = new Crew(paths.plain, ACTORS);
-    this.#mountedCrew = new Crew(paths.mounted, ACTORS);
+    this.#plainCrew = new Crew(paths.plain, usersOf(company));
+    this.#mountedCrew = new Crew(paths.mounted, usersOf(company));
   }
 
   /**
@@ -63,33 +61,33 @@ export class Arena {
    *
    * @throws when an actor dies or hangs
    */
-  async run(sequences: readonly Sequence[]): Promise<TrialResult> {
+  async run(trial: Trial): Promise<TrialResult> {
     const { plain, mounted, backing } = this.#paths;
     this.#trials += 1;
-    const trial = `trial${this.#trials}`;
+    const name = `trial${this.#trials}`;
     const crews = [this.#plainCrew, this.#mountedCrew];
-    await Promise.all(crews.map((crew) => crew.prepare(trial)));
+    await Promise.all(crews.map((crew) => crew.prepare(name)));
     const [plainOutcomes, mountedOutcomes] = await Promise.all(
-      crews.map((crew) => crew.perform(trial, sequences)),
+      crews.map((crew) => crew.perform(name, trial)),
     );
     await this.#mountedCrew.flush();
     const [plainTree, mountedTree] = await Promise.all([
-      this.#plainCrew.snapshot(plain, trial),
-      this.#mountedCrew.snapshot(mounted, trial),
+      this.#plainCrew.snapshot(plain, name),
+      this.#mountedCrew.snapshot(mounted, name),
     ]);
-    const backingTree = await this.#plainCrew.snapshot(backing, trial);
-    const [, result] = await Promise.all(crews.map((crew) => crew.remove(trial)));
+    const backingTree = await this.#plainCrew.snapshot(backing, name);
+    const [, result] = await Promise.all(crews.map((crew) => crew.remove(name)));
     return {
       plain: { outcomes: plainOutcomes, tree: plainTree },
       mounted: { outcomes: mountedOutcomes, tree: mountedTree },
       backing: backingTree,
-      removal: { result, isGone: !existsSync(`${backing}/${trial}`) },
+      removal: { result, isGone: !existsSync(`${backing}/${name}`) },
     };
   }
 
   /** Runs a trial and judges it. */
-  async trial(sequences: readonly Sequence[]): Promise<string | undefined> {
-    return judge(sequences, await this.run(sequences), this.#flags);
+  async trial(trial: Trial): Promise<string | undefined> {
+    return judge(trial, await this.run(trial), this.#flags);
   }
 
   async stop(): Promise<void> {

@@ -1,10 +1,11 @@
 /** The tester itself: that it can fail, that it shrinks, and that it finds nothing where nothing is. */
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, before, suite, type TestContext, test } from 'node:test';
 import { tempDirs } from '../harness/temp-dir.ts';
-import { ACTORS, Arena, judge, type TrialResult } from './arena.ts';
+import { Arena, judge, type TrialResult } from './arena.ts';
 import { describeFinding, explore } from './explore.ts';
-import type { Json, Sequence } from './operations.ts';
+import type { Json, Sequence, Trial } from './operations.ts';
+import { ACTORS, type Company, TEAM, USERS } from './users.ts';
 
 const SELF_CHECK_MS = 4_000;
 
@@ -30,7 +31,7 @@ const TOUR: Sequence = [
   { op: 'unlinkWhileListing', path: '.', chunk: 512, keepEvery: 2 },
   { op: 'open', handle: 1, path: 'none', flags: 'RDONLY', mode: 0 },
 ];
-const TOURS: Sequence[] = new Array<Sequence>(ACTORS).fill(TOUR);
+const TOURS: Trial = Array.from({ length: ACTORS }, (_, actor) => ({ actor, sequence: TOUR }));
 
 /** The same value with one leaf changed, for every leaf there is, and where it was. */
 function* corruptions(value: Json, path = ''): Generator<[where: string, changed: Json]> {
@@ -102,20 +103,23 @@ suite('the differential tester', () => {
     assert.ok(judge(TOURS, { ...result, removal: { result: 0, isGone: false } }));
   });
 
-  test('shrinks what it finds to the one operation that matters', async () => {
-    const { finding } = await explore(
-      async (sequences) =>
-        sequences.some((sequence) => sequence.some(({ op }) => op === 'link'))
-          ? 'a link'
-          : undefined,
-      1,
-      { searchMs: 20_000, shrinkMs: 20_000 },
-    );
-    assert.deepEqual(
-      finding?.sequences.flat().map(({ op }) => op),
-      ['link'],
-    );
-  });
+  for (const company of ['alike', 'users'] as const) {
+    test(`shrinks what it finds to the one operation that matters: ${company}`, async () => {
+      const { finding } = await explore(
+        async (trial) =>
+          trial.some(({ sequence }) => sequence.some(({ op }) => op === 'link'))
+            ? 'a link'
+            : undefined,
+        1,
+        { searchMs: 20_000, shrinkMs: 20_000 },
+        company,
+      );
+      assert.deepEqual(
+        finding?.trial.flatMap(({ sequence }) => sequence.map(({ op }) => op)),
+        ['link'],
+      );
+    });
+  }
 
   test('says so when an actor dies', async () => {
     const { finding } = await explore(() => Promise.reject(new Error('gone')), 1, {
@@ -126,11 +130,72 @@ suite('the differential tester', () => {
   });
 
   test('finds nothing between two plain directories', async (t) => {
-    const seed = Date.now() % 2 ** 31;
-    const budget = { searchMs: SELF_CHECK_MS, shrinkMs: SELF_CHECK_MS };
-    const { trials, operations, finding } = await explore((s) => arena.trial(s), seed, budget);
-    t.diagnostic(`seed ${seed}: ${trials} trials, ${operations} operations`);
-    assert.equal(finding && describeFinding(finding), undefined);
-    assert.ok(trials > 0);
+    await findNothing(arena, 'alike', t);
+  });
+});
+
+async function findNothing(arena: Arena, company: Company, t: TestContext): Promise<void> {
+  const seed = Date.now() % 2 ** 31;
+  const budget = { searchMs: SELF_CHECK_MS, shrinkMs: SELF_CHECK_MS };
+  const exploration = await explore((trial) => arena.trial(trial), seed, budget, company);
+  const { trials, operations, finding } = exploration;
+  t.diagnostic(`seed ${seed}: ${trials} trials, ${operations} operations`);
+  assert.equal(finding && describeFinding(finding), undefined);
+  assert.ok(trials > 0);
+}
+
+const isRoot = process.getuid?.() === 0;
+
+suite('users in the differential tester', { skip: !isRoot && 'needs root' }, () => {
+  let arena: Arena;
+
+  before(async () => {
+    const [plain, backing] = (await tempDirs('plain', 'backing')) as [string, string];
+    arena = new Arena({ plain, mounted: backing, backing }, [], 'users');
+  });
+  after(() => arena.stop());
+
+  test('are themselves, and their files stay open from one turn to the next', async () => {
+    const trial: Trial = [
+      {
+        actor: 0,
+        sequence: [
+          { op: 'mkdir', path: 'd', mode: 0o755 },
+          { op: 'chown', on: 'd', uid: USERS[1].uid, gid: TEAM, follow: true },
+          { op: 'chmod', on: 'd', mode: 0o2770 },
+        ],
+      },
+      {
+        actor: 1,
+        sequence: [
+          { op: 'umask', mask: 0o027 },
+          { op: 'open', handle: 0, path: 'd/f', flags: 'RDWR|CREAT', mode: 0o666 },
+        ],
+      },
+      {
+        actor: 2,
+        sequence: [
+          { op: 'open', handle: 0, path: 'd/f', flags: 'RDONLY', mode: 0 },
+          { op: 'open', handle: 0, path: 'd/f', flags: 'RDWR', mode: 0 },
+        ],
+      },
+      { actor: 3, sequence: [{ op: 'stat', on: 'd/f', follow: true }] },
+      { actor: 1, sequence: [{ op: 'write', handle: 0, size: 10, seed: 1 }] },
+    ];
+    const { plain } = await arena.run(trial);
+    assert.deepEqual(
+      plain.outcomes.map((turn) => turn.map(({ result }) => result)),
+      [[0, 0, 0], [0o022, 0], [0, 'EACCES'], ['EACCES'], [10]],
+    );
+    const { uid, gid, mode, size } =
+      plain.tree.find(({ path }) => path.endsWith('/f'))?.facts ?? {};
+    assert.deepEqual(
+      { uid, gid, mode, size },
+      { uid: USERS[1].uid, gid: TEAM, mode: '640', size: 10 },
+    );
+  });
+
+  test('do the same in two plain directories', async (t) => {
+    await findNothing(arena, 'users', t);
   });
 });

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Job, Outcome, Sequence, TreeEntry } from './operations.ts';
+import type { Job, Outcome, TreeEntry, Trial, Turn } from './operations.ts';
+import type { User } from './users.ts';
 
 const ACTOR_PROGRAM = fileURLToPath(new URL('./actor.js', import.meta.url));
 
@@ -24,9 +25,10 @@ class Actor {
   readonly #reader: Interface;
   readonly #root: string;
 
-  constructor(root: string) {
+  constructor(root: string, user: User | undefined) {
     this.#root = root;
-    this.#child = spawn(process.execPath, [ACTOR_PROGRAM, root], {
+    const ids = user === undefined ? [] : [user.uid, user.gid, ...user.groups];
+    this.#child = spawn(process.execPath, [ACTOR_PROGRAM, root, ...ids.map(String)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     const { stdin, stdout } = this.#child;
@@ -82,9 +84,12 @@ class Actor {
 /** Four actors, say, in one root. */
 export class Crew {
   readonly #actors: readonly Actor[];
+  readonly #takeTurns: boolean;
 
-  constructor(root: string, size: number) {
-    this.#actors = Array.from({ length: size }, () => new Actor(root));
+  /** @param users - who the actors are, the first one root; none stands for the caller's own user */
+  constructor(root: string, users: readonly (User | undefined)[]) {
+    this.#actors = users.map((user) => new Actor(root, user));
+    this.#takeTurns = users.some((user) => user !== undefined);
   }
 
   get #first(): Actor {
@@ -95,13 +100,26 @@ export class Crew {
     await this.#first.do({ job: 'prepare', trial, actors: this.#actors.length });
   }
 
-  /** Runs all sequences at the same time, one per actor. */
-  async perform(trial: string, sequences: readonly Sequence[]): Promise<Outcome[][]> {
-    return (await Promise.all(
-      sequences.map((sequence, actor) =>
-        this.#actors[actor].do({ job: 'perform', trial, actor, sequence }),
-      ),
-    )) as Outcome[][];
+  /** One outcome list per turn. */
+  async perform(name: string, trial: Trial): Promise<Outcome[][]> {
+    const outcomes = this.#takeTurns
+      ? await this.#oneAfterTheOther(name, trial)
+      : await Promise.all(trial.map((turn) => this.#take(name, turn)));
+    await Promise.all(this.#actors.map((actor) => actor.do({ job: 'finish' })));
+    return outcomes;
+  }
+
+  async #oneAfterTheOther(name: string, trial: Trial): Promise<Outcome[][]> {
+    const outcomes: Outcome[][] = [];
+    for (const turn of trial) {
+      outcomes.push(await this.#take(name, turn));
+    }
+    return outcomes;
+  }
+
+  async #take(trial: string, { actor, sequence }: Turn): Promise<Outcome[]> {
+    const job = { job: 'perform', trial, actor, sequence } as const;
+    return (await this.#actors[actor].do(job)) as Outcome[];
   }
 
   /** The tree of a trial below any root. */

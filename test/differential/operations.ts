@@ -5,7 +5,7 @@
  * Names are latin1 strings in which every character is one byte, so that names which are not UTF-8
  * survive JSON. Paths are relative to the actor's own directory; those that begin with `@/` lie in
  * the directory all actors share. A `#` in a path stands for the actor's number, so that what actors
- * do in the shared directory meets only there.
+ * do in the shared directory meets only there. Users, who take turns, have paths without both.
  */
 
 /** A path, or the number of an open handle. */
@@ -56,10 +56,33 @@ export type Operation =
   | { op: 'setxattr'; on: Target; name: string; size: number; seed: number; flags: number }
   | { op: 'getxattr'; on: Target; name: string; size: number }
   | { op: 'listxattr'; on: Target; size: number }
-  | { op: 'removexattr'; on: Target; name: string };
+  | { op: 'removexattr'; on: Target; name: string }
+  | { op: 'setacl'; on: Target; kind: 'access' | 'default'; acl: Acl }
+  | { op: 'setcap'; on: Target }
+  | { op: 'umask'; mask: number };
 
-/** What one actor does in one trial. */
+/** A POSIX ACL as its extended attribute has it, right or wrong. */
+export interface Acl {
+  readonly version: number;
+  readonly entries: readonly (readonly [tag: number, permissions: number, id: number])[];
+  /** Bytes missing at the end. */
+  readonly cut: number;
+}
+
+/** What one actor does in one go. */
 export type Sequence = readonly Operation[];
+
+export interface Turn {
+  readonly actor: number;
+  readonly sequence: Sequence;
+}
+
+/**
+ * What is done in one trial. Actors that are all root take one turn each, at the same time and in
+ * directories of their own. Actors that are different users work in the same directories, one turn
+ * after the other, so that what comes of it depends on nothing but the turns.
+ */
+export type Trial = readonly Turn[];
 
 export type Json =
   | null
@@ -82,15 +105,19 @@ export interface Outcome {
  * targets: four levels keep them from climbing out. */
 export const ACTOR_DEPTH = 4;
 export const SHARED = 'shared';
+const COMMON = 'common';
 
-export function actorDirectory(actor: number): string {
-  return [`actor${actor}`, ...new Array<string>(ACTOR_DEPTH).fill('w')].join('/');
+/** Where an actor that is alone in its directory works; without a number, where all users work. */
+export function workDirectory(actor?: number): string {
+  const top = actor === undefined ? COMMON : `actor${actor}`;
+  return [top, ...new Array<string>(ACTOR_DEPTH).fill('w')].join('/');
 }
 
 /** A job for an actor process: one line of JSON. The answer is one line of JSON too. */
 export type Job =
   | { job: 'prepare'; trial: string; actors: number }
   | { job: 'perform'; trial: string; actor: number; sequence: Sequence }
+  | { job: 'finish' }
   | { job: 'snapshot'; root: string; trial: string }
   | { job: 'flush' }
   | { job: 'remove'; trial: string };

@@ -108,6 +108,15 @@ function listing(entries: readonly sys.DirectoryEntry[]): Json {
   return entries.map(({ name, type }) => `${name}:${type}`).sort();
 }
 
+function inodeKey(stat: sys.Stat): string {
+  return `${stat.device} ${stat.ino}`;
+}
+
+/** The attribute that a kind of ACL has. */
+function aclName(kind: 'access' | 'default'): string {
+  return `system.posix_acl_${kind}`;
+}
+
 /**
  * Runs one sequence. Handles are small numbers of the sequence's own; an operation on one that is
  * not open goes to descriptor -1.
@@ -115,12 +124,20 @@ function listing(entries: readonly sys.DirectoryEntry[]): Json {
 export class Performer {
   readonly #descriptors = new Map<number, number>();
   /** Objects whose atime a read may have moved; a mount answers reads from its cache and is right. */
-  readonly #readFiles = new Set<string>();
+  readonly #isAtimeKnown = new Map<string, boolean>();
+  /** Of an object that is not in the map. */
+  #isAtimeKnownElse = true;
   readonly #actor: string;
   readonly #directHandles = new Set<number>();
 
   constructor(actor: number) {
     this.#actor = String(actor);
+  }
+
+  /** From now on an atime counts for something only after this actor has set it: others read too. */
+  mistrustAtimes(): void {
+    this.#isAtimeKnown.clear();
+    this.#isAtimeKnownElse = false;
   }
 
   perform(operation: Operation): Outcome {
@@ -145,7 +162,8 @@ export class Performer {
         return outcome(libc.ftruncate(this.#fd(operation.handle), operation.size));
       case 'fallocate': {
         const { mode, offset, size } = operation;
-        return outcome(libc.fallocate(this.#fd(operation.handle), mode, offset, size));
+        const fd = this.#fd(operation.handle);
+        return this.#settle(fd, libc.fallocate(fd, mode, offset, size));
       }
       case 'seek':
         return this.#seek(operation);
@@ -193,6 +211,9 @@ export class Performer {
         );
       }
       case 'link': {
+        // A mount that has no pages of a file (--cache=metadata) learns late that a write took its
+        // set-id bits, and protected_hardlinks looks at the mode without asking (may_linkat()).
+        sys.stat(this.#path(operation.from), operation.follow);
         const from = sys.bytes(this.#path(operation.from));
         const to = sys.bytes(this.#path(operation.to));
         const flags = operation.follow ? AT_SYMLINK_FOLLOW : 0;
@@ -235,11 +256,9 @@ export class Performer {
       case 'utimens':
         return this.#setTimes(operation);
       case 'setxattr': {
-        fillPattern(operation.size, operation.seed);
-        const path = sys.bytes(this.#xattrPath(operation.on));
-        const name = sys.bytes(operation.name);
-        const { size, flags } = operation;
-        return outcome(libc.setxattr(path.address, name.address, sys.ioAddress, size, flags));
+        const { on, name, size, seed, flags } = operation;
+        fillPattern(size, seed);
+        return this.#setXattr(on, name, size, flags);
       }
       case 'getxattr': {
         const path = sys.bytes(this.#xattrPath(operation.on));
@@ -259,6 +278,14 @@ export class Performer {
         const path = sys.bytes(this.#xattrPath(operation.on));
         return outcome(libc.removexattr(path.address, sys.bytes(operation.name).address));
       }
+      case 'setacl': {
+        const name = aclName(operation.kind);
+        return this.#setXattr(operation.on, name, sys.putAcl(operation.acl), 0);
+      }
+      case 'setcap':
+        return this.#setXattr(operation.on, 'security.capability', sys.putCapability(), 0);
+      case 'umask':
+        return outcome(libc.umask(operation.mask));
       default:
         throw new Error(`Unknown operation: ${JSON.stringify(operation)}`);
     }
@@ -292,6 +319,13 @@ export class Performer {
     return typeof on === 'number' ? `/proc/self/fd/${this.#fd(on)}` : this.#path(on);
   }
 
+  /** Sets an attribute to the first bytes of the transfer buffer. */
+  #setXattr(on: Target, name: string, sizeBytes: number, flags: number): Outcome {
+    const path = sys.bytes(this.#xattrPath(on));
+    const nameBytes = sys.bytes(name);
+    return outcome(libc.setxattr(path.address, nameBytes.address, sys.ioAddress, sizeBytes, flags));
+  }
+
   #close(handle: number): number {
     const fd = this.#fd(handle);
     this.#descriptors.delete(handle);
@@ -318,7 +352,7 @@ export class Performer {
   #noteRead(fd: number): void {
     const stat = sys.fstat(fd);
     if (typeof stat !== 'number') {
-      this.#readFiles.add(`${stat.device} ${stat.ino}`);
+      this.#isAtimeKnown.set(inodeKey(stat), false);
     }
   }
 
@@ -333,13 +367,27 @@ export class Performer {
     return outcome(length, length > 0 ? digest(length) : {});
   }
 
+  /**
+   * The kernel takes set-id bits and capabilities of a file on a FUSE mount before it asks the daemon
+   * (file_modified() in fuse_file_fallocate() and fuse_cache_write_iter()), other file systems after they
+   * have looked at what is asked for. So where a change was refused they are taken on both sides.
+   */
+  #settle(fd: number, result: number): Outcome {
+    const stat = result < 0 ? sys.fstat(fd) : result;
+    if (typeof stat !== 'number') {
+      libc.ftruncate(fd, stat.sizeBytes);
+    }
+    return outcome(result);
+  }
+
   #write(operation: { handle: number; size: number; seed: number; offset?: number }): Outcome {
     const { seed, offset } = operation;
     const isDirect = this.#directHandles.has(operation.handle);
     const size = isDirect ? directWriteSize(operation.size) : operation.size;
     const fd = this.#fd(operation.handle);
     fillPattern(size, seed);
-    return outcome(
+    return this.#settle(
+      fd,
       offset === undefined
         ? libc.write(fd, sys.ioAddress, size)
         : libc.pwrite(fd, sys.ioAddress, size, offset),
@@ -366,7 +414,8 @@ export class Performer {
     const from = this.#fd(operation.from);
     this.#noteRead(from);
     const { fromOffset, toOffset, size } = operation;
-    return outcome(sys.copyFileRange(from, fromOffset, this.#fd(operation.to), toOffset, size));
+    const to = this.#fd(operation.to);
+    return this.#settle(to, sys.copyFileRange(from, fromOffset, to, toOffset, size));
   }
 
   #blocks(handle: number): Outcome {
@@ -402,7 +451,7 @@ export class Performer {
         : libc.utimensat(dirfd, path.address, times, flags);
     const stat = typeof on === 'number' ? sys.fstat(dirfd) : sys.stat(this.#path(on), follow);
     if (result === 0 && atime !== 'omit' && typeof stat !== 'number') {
-      this.#readFiles.delete(`${stat.device} ${stat.ino}`);
+      this.#isAtimeKnown.set(inodeKey(stat), true);
     }
     return outcome(result);
   }
@@ -416,7 +465,7 @@ export class Performer {
     }
     // Walking a path reads directories and links, which may move their atime.
     const regular = sys.fileType(stat.mode) === constants.S_IFREG;
-    const untouched = regular && !this.#readFiles.has(`${stat.device} ${stat.ino}`);
+    const untouched = regular && (this.#isAtimeKnown.get(inodeKey(stat)) ?? this.#isAtimeKnownElse);
     return outcome(0, { ...statFacts(stat), atime: untouched ? timeFact(stat.atime) : 'moved' });
   }
 

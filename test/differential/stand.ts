@@ -3,19 +3,26 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { type FileSystemKind, mountNew } from '../harness/file-systems.ts';
 import { forceUnmount, isFuse, readMounts } from '../harness/mountinfo.ts';
+import { run } from '../harness/run.ts';
 import type { ArenaPaths } from './arena.ts';
 
 const READY_TIMEOUT_MS = 20_000;
 const STOP_TIMEOUT_MS = 20_000;
 const POLL_MS = 20;
 
-const BASE_BY_FILE_SYSTEM: Readonly<Record<string, string>> = {
-  ext4: tmpdir(),
-  tmpfs: '/dev/shm',
+/** Where the directories may lie: in a directory that is there, or on a new file system. */
+export const PLACES: Readonly<Record<string, string | FileSystemKind>> = {
+  temporary: tmpdir(),
+  shm: '/dev/shm',
+  ext4: 'ext4',
+  xfs: 'xfs',
+  btrfs: 'btrfs',
+  tmpfs: 'tmpfs',
 };
 
 const CLI = fileURLToPath(new URL('../../src/main/cli.js', import.meta.url));
@@ -65,14 +72,37 @@ async function mountBy(
   return stop;
 }
 
+/** An empty directory at one of the PLACES, and how it goes away. */
+async function makeBase(place: string): Promise<{ base: string; remove: () => Promise<void> }> {
+  const where = PLACES[place];
+  const base = mkdtempSync(join(isAbsolute(where) ? where : tmpdir(), 'sluice-differential-'));
+  chmodSync(base, 0o755);
+  if (isAbsolute(where)) {
+    return { base, remove: async () => rmSync(base, { recursive: true, force: true }) };
+  }
+  const path = join(base, 'fs');
+  mkdirSync(path);
+  const refused = await mountNew(where as FileSystemKind, path, join(base, 'image'), {});
+  if (refused !== undefined) {
+    throw new Error(refused);
+  }
+  return {
+    base: path,
+    async remove() {
+      await run('umount', ['-l', path]);
+      rmSync(base, { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}
+
 /**
  * Makes the directories and mounts.
  *
+ * @param place - one of PLACES
  * @param command - the mount command, which stays in the foreground; without one both sides are plain
  */
-export async function setUp(fileSystem: string, command: string | undefined): Promise<Stand> {
-  const base = mkdtempSync(join(BASE_BY_FILE_SYSTEM[fileSystem], 'sluice-differential-'));
-  chmodSync(base, 0o755);
+export async function setUp(place: string, command: string | undefined): Promise<Stand> {
+  const { base, remove } = await makeBase(place);
   const [plain, backing, mountpoint] = ['plain', 'backing', 'mount'].map((name) => {
     mkdirSync(join(base, name));
     return join(base, name);
@@ -82,7 +112,7 @@ export async function setUp(fileSystem: string, command: string | undefined): Pr
     paths: { plain, backing, mounted: command === undefined ? backing : mountpoint },
     async stop() {
       await unmount?.();
-      rmSync(base, { recursive: true, force: true });
+      await remove();
     },
   };
 }

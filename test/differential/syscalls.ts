@@ -18,6 +18,7 @@ import {
   STATX_BASIC_STATS,
 } from '../../src/shared/sys/constants.ts';
 import * as libc from '../../src/shared/sys/libc.ts';
+import type { Acl } from './operations.ts';
 
 /** The largest transfer of one call. */
 export const IO_SIZE_BYTES = 256 * 1024;
@@ -238,7 +239,10 @@ export function removeTree(path: string): number {
   return libc.unlinkat(AT_FDCWD, bytes(path).address, AT_REMOVEDIR);
 }
 
-/** The names listxattr(2) gives, in order; `security.` ones belong to the policy of the mount. */
+/** The attributes that security modules give to every file belong to the policy of the mount. */
+const POLICY_XATTR = /^security\.(?!capability$|x$)/;
+
+/** The names listxattr(2) gives, in order, without those of the mount's policy. */
 export function xattrNames(path: string, sizeBytes: number): string[] | number {
   const length = libc.listxattr(bytes(path).address, ioAddress, sizeBytes);
   if (length < 0) {
@@ -246,6 +250,34 @@ export function xattrNames(path: string, sizeBytes: number): string[] | number {
   }
   return ioText(0, length)
     .split('\0')
-    .filter((name) => name !== '' && !name.startsWith('security.'))
+    .filter((name) => name !== '' && !POLICY_XATTR.test(name))
     .sort();
+}
+
+const ACL_HEADER_BYTES = 4;
+const ACL_ENTRY_BYTES = 8;
+
+/** Puts an ACL into the transfer buffer as setxattr(2) takes it; returns its size. */
+export function putAcl({ version, entries, cut }: Acl): number {
+  ioView.setUint32(0, version, true);
+  for (const [index, [tag, permissions, id]] of entries.entries()) {
+    const at = ACL_HEADER_BYTES + index * ACL_ENTRY_BYTES;
+    ioView.setUint16(at, tag, true);
+    ioView.setUint16(at + 2, permissions, true);
+    ioView.setUint32(at + 4, id >>> 0, true);
+  }
+  return Math.max(0, ACL_HEADER_BYTES + entries.length * ACL_ENTRY_BYTES - cut);
+}
+
+const VFS_CAP_REVISION_2 = 0x02000000;
+const VFS_CAP_FLAGS_EFFECTIVE = 1;
+const CAP_NET_BIND_SERVICE = 10;
+
+/** Puts a file capability into the transfer buffer; returns its size. */
+export function putCapability(): number {
+  const words = [VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, 1 << CAP_NET_BIND_SERVICE, 0, 0, 0];
+  for (const [index, word] of words.entries()) {
+    ioView.setUint32(index * 4, word, true);
+  }
+  return words.length * 4;
 }

@@ -20,7 +20,8 @@ export type FileSystemResult = { readonly path: string } | { readonly skip: stri
 
 const DEFAULT_SIZE_BYTES = 512 * 1024 * 1024;
 
-async function mountNew(
+/** Makes a file system in a new image and mounts it: why that failed, or nothing. */
+export async function mountNew(
   kind: FileSystemKind,
   path: string,
   image: string,
