@@ -26,4 +26,19 @@ export const REGRESSIONS: readonly Regression[] = [
       },
     ],
   },
+  {
+    name: 'root takes the capabilities of a file when he changes it, and not the set-id bits',
+    trial: [
+      {
+        actor: 0,
+        sequence: [
+          { op: 'open', handle: 0, path: 'f', flags: 'RDWR|CREAT', mode: 0o755 },
+          { op: 'chmod', on: 'f', mode: 0o6755 },
+          { op: 'setcap', on: 'f' },
+          { op: 'fallocate', handle: 0, mode: 0, offset: 0, size: 512 },
+          { op: 'stat', on: 'f', follow: true },
+        ],
+      },
+    ],
+  },
 ];

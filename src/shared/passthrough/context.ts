@@ -106,6 +106,8 @@ export class Context {
   receivedUs = 0;
   /** With HAND_OVER: the mount whose lanes should run this. */
   handOverTo = 0;
+  /** The directory a rename takes the name from, while it runs as the caller. */
+  fromDirFd = -1;
 
   /** Of the directory listing under way: bytes in the reply, and the cookie behind them. */
   listed = 0;

@@ -336,9 +336,19 @@ function renameNames(ctx: Context, fixedBytes: number, flags: number): number {
   const newName = ctx.address(newAt);
   const victim = (flags & ~RENAME_WHITEOUT) === 0 ? holdVictim(ctx, newParent, newFd, newName) : 0;
   if (victim < 0) return victim;
-  const error = renameat2(oldFd, ctx.address(oldAt), newFd, newName, flags);
+  ctx.fromDirFd = oldFd;
+  const error =
+    (flags & RENAME_WHITEOUT) !== 0
+      ? createAsCaller(ctx, renameLeavingWhiteout, newFd, newName)
+      : renameat2(oldFd, ctx.address(oldAt), newFd, newName, flags);
   if (victim > 0) releaseVictim(ctx, victim, error < 0);
   return error;
+}
+
+/** The only rename that creates an inode, which belongs to the caller. */
+function renameLeavingWhiteout(ctx: Context, dirFd: number, name: number): number {
+  const oldName = ctx.address(ctx.body + RENAME2_IN.SIZE);
+  return renameat2(ctx.fromDirFd, oldName, dirFd, name, ctx.arg32(RENAME2_IN.flags));
 }
 
 /**
