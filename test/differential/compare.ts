@@ -159,20 +159,23 @@ interface TreeComparison {
   readonly sameInodes: boolean;
   /** The kernel may have moved the mtime of what is on the right: see KNOWN_DEVIATIONS. */
   readonly movesMtime?: boolean;
+  /** The kernel may keep times in the mount that the host cannot. */
+  readonly keepsMtime?: boolean;
 }
 
 /** The first object that two trees do not share, in words. */
 export function compareTrees(
   left: readonly TreeEntry[],
   right: readonly TreeEntry[],
-  { leftName, rightName, sameInodes, movesMtime = false }: TreeComparison,
+  { leftName, rightName, sameInodes, movesMtime = false, keepsMtime = false }: TreeComparison,
 ): string | undefined {
   const rightByPath = new Map(right.map((entry) => [entry.path, entry]));
   for (const entry of left) {
     const twin = rightByPath.get(entry.path);
     rightByPath.delete(entry.path);
-    const mtime = twin?.facts['mtime'] ?? null;
-    const isMoved = movesMtime && (mtime === 'recent' || isBeyondHost(mtime));
+    const mtimes = [entry.facts['mtime'] ?? null, twin?.facts['mtime'] ?? null];
+    const isMoved =
+      (movesMtime && mtimes[1] === 'recent') || (keepsMtime && mtimes.some(isBeyondHost));
     const known = isMoved ? { mtime: null } : {};
     const here: Json = { ...entry.facts, ...known, ino: sameInodes ? entry.ino : 0 };
     const there: Json | undefined = twin && {
@@ -220,11 +223,13 @@ export function compareSides(
       rightName: 'mount',
       sameInodes: false,
       movesMtime: flags.includes(WRITEBACK),
+      keepsMtime: flags.includes(WRITEBACK),
     }) ??
     compareTrees(mounted.tree, backing, {
       leftName: 'mount',
       rightName: 'backing',
       sameInodes: true,
+      keepsMtime: flags.includes(WRITEBACK),
     })
   );
 }

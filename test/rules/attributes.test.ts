@@ -11,7 +11,7 @@ import {
   STATX_OUT,
 } from '../../src/shared/abi/structs.ts';
 import { NEGOTIATED } from '../../src/shared/passthrough/config.ts';
-import { S_IFCHR, STATX } from '../../src/shared/sys/constants.ts';
+import { O_RDONLY, O_WRONLY, S_IFCHR, STATX } from '../../src/shared/sys/constants.ts';
 import { runOk } from '../harness/run.ts';
 import { entryAt, names, struct } from './messages.ts';
 import { ROOT, stage } from './stage.ts';
@@ -188,11 +188,12 @@ suite('SETATTR, field by field (rule 91, defect 3)', () => {
     assert.deepEqual([statSync(at('f')).mode & 0o777, statSync(at('f')).size], [0o644, 3]);
   });
 
-  test('with HANDLE_KILLPRIV_V2 an empty SETATTR clears the set-id bits, of files only', {
+  test('with HANDLE_KILLPRIV_V2 an empty SETATTR clears the set-id bits, of files, for who writes and is not root', {
     skip: isRoot ? false : 'needs root',
   }, async () => {
     const { client, layer, at } = await stage();
     layer.fs.init(NEGOTIATED.KILLPRIV_V2);
+    client.pid = 0;
     for (const [mode, left] of [
       [0o6755, 0o755],
       [0o2644, 0o2644],
@@ -200,7 +201,20 @@ suite('SETATTR, field by field (rule 91, defect 3)', () => {
     ] as const) {
       writeFileSync(at(`f${mode}`), '');
       chmodSync(at(`f${mode}`), mode);
-      assert.equal(client.setattr(client.lookup(ROOT, `f${mode}`).nodeid, 0).mode & 0o7777, left);
+      const { nodeid } = client.lookup(ROOT, `f${mode}`);
+      client.uid = 1000;
+      const noWriter = client.call(OP.SETATTR, nodeid, struct(SETATTR_IN, { valid: 0 }));
+      assert.equal(noWriter === 'EPERM', mode !== left, 'chown(2) of nothing is for the owner');
+      client.open(nodeid, O_RDONLY);
+      const { fh } = client.open(nodeid, O_WRONLY);
+      client.uid = 0;
+      assert.equal(client.setattr(nodeid, 0).mode & 0o7777, mode);
+      client.uid = 1000;
+      assert.equal(client.setattr(nodeid, 0).mode & 0o7777, left);
+      client.release(nodeid, fh);
+      chmodSync(at(`f${mode}`), mode);
+      client.uid = 0;
+      assert.equal(client.setattr(nodeid, 0).mode & 0o7777, left, 'chown(2) of nothing, by root');
     }
     mkdirSync(at('d'));
     chmodSync(at('d'), 0o6755);

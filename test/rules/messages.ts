@@ -162,6 +162,9 @@ function openedAt(body: Buffer, at = 0): Opened {
 /** The kernel's side of a layer. */
 export class Client {
   readonly layer: PassthroughLayer;
+  /** Who makes the requests; 0 stands for a process outside our pid namespace. */
+  uid = 0;
+  pid = process.pid;
 
   constructor(layer: PassthroughLayer) {
     this.layer = layer;
@@ -170,6 +173,8 @@ export class Client {
   /** Sends one request and checks the form of its reply. */
   call(opcode: number, nodeid: number, ...parts: Buffer[]): Answer {
     const request = message(opcode, nodeid, ...parts);
+    request.writeUInt32LE(this.uid, IN_HEADER.uid);
+    request.writeUInt32LE(this.pid, IN_HEADER.pid);
     const raw = this.layer.handle(request);
     assert.ok(raw !== undefined, 'no reply');
     const reply = Buffer.from(raw);

@@ -24,6 +24,7 @@ const DIR_VALID = 7; // Whether the descriptor stands at the cookie below.
 const DIR_LO = 8;
 const DIR_HI = 9;
 const WAITS = 10; // Whether reads and writes wait for the disk; as FD.
+const WRITES = 11; // Whether it is open for writing; as FD.
 const STRIDE = 16;
 
 const OPEN = 1 << 30;
@@ -56,9 +57,10 @@ export class HandleTable {
   /**
    * Enters an open descriptor.
    * @param waits whether its reads or writes wait for the disk whatever is cached
+   * @param writes whether it is open for writing
    * @returns the index, or -1 when the table is full
    */
-  allocate(fd: number, inode: number, isDir: boolean, waits = false): number {
+  allocate(fd: number, inode: number, isDir: boolean, waits = false, writes = false): number {
     const cells = this.#cells;
     lockCell(cells, H_LOCK, this.#owner);
     let index = cells[H_FREE];
@@ -71,6 +73,7 @@ export class HandleTable {
     cells[at + INODE] = inode;
     cells[at + IS_DIR] = isDir ? 1 : 0;
     cells[at + WAITS] = waits ? 1 : 0;
+    cells[at + WRITES] = writes ? 1 : 0;
     cells[at + DIR_VALID] = 1;
     cells[at + DIR_LO] = 0;
     cells[at + DIR_HI] = 0;
@@ -136,6 +139,17 @@ export class HandleTable {
   /** Whether this fh was opened with `waits`; false for one that cannot be. */
   waits(fhLo: number): boolean {
     return fhLo > 0 && fhLo <= this.capacity && this.#cells[this.#at(fhLo) + WAITS] === 1;
+  }
+
+  /** Whether anybody has this inode open for writing. It looks at every handle: not for the hot path. */
+  hasWriter(inode: number): boolean {
+    const cells = this.#cells;
+    for (let index = 1; index <= cells[H_NEXT]; index++) {
+      const at = this.#at(index);
+      const isOpen = (Atomics.load(cells, at + USES) & OPEN) !== 0;
+      if (isOpen && cells[at + INODE] === inode && cells[at + WRITES] === 1) return true;
+    }
+    return false;
   }
 
   lockDirectory(index: number): void {

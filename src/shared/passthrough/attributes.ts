@@ -30,6 +30,7 @@ import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
   AT_EMPTY_PATH,
   AT_SYMLINK_NOFOLLOW,
+  CAP_FSETID,
   S_IFDIR,
   STATX,
   STATX_BASIC_STATS,
@@ -47,12 +48,19 @@ import {
   truncate,
   utimensat,
 } from '../sys/libc.ts';
+import { callerHas } from './caller.ts';
 import { NEGOTIATED, type Validity } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
 import { dropFileCapability } from './file-capability.ts';
 import { FORBIDDEN_ID } from './id-map.ts';
 import { inodeFd, procPath, procPathFromHere } from './inode-access.ts';
-import { beginSetIdKill, endSetIdKill, killsSetIds, modeWithoutSetIds } from './set-ids.ts';
+import {
+  beginSetIdKill,
+  callerOwns,
+  endSetIdKill,
+  killsSetIds,
+  modeWithoutSetIds,
+} from './set-ids.ts';
 
 /** The id that chown(2) takes for "leave it". */
 const UNCHANGED_ID = 0xffffffff;
@@ -207,7 +215,7 @@ export function setattr(ctx: Context): number {
   if (error === 0 && (valid & FATTR_MODE) !== 0) error = setMode(ctx, fd, handleFd >= 0);
   if (error === 0 && (valid & (FATTR_UID | FATTR_GID)) !== 0) error = setOwner(ctx, fd, valid);
   if (error === 0 && (valid & FATTR_SIZE) !== 0) error = setSize(ctx, fd, handleFd >= 0, valid);
-  if (error === 0 && isPrivilegeKill(ctx, valid)) error = clearSetIds(ctx, fd, handleFd >= 0);
+  if (error === 0 && isPrivilegeKill(ctx, valid)) error = clearSetIds(ctx, slot, fd, handleFd >= 0);
   if (error === 0 && (valid & (FATTR_ATIME | FATTR_MTIME)) !== 0) {
     error = setTimes(ctx, fd, handleFd >= 0, valid);
   }
@@ -267,10 +275,24 @@ function isPrivilegeKill(ctx: Context, valid: number): boolean {
   );
 }
 
-/** A write that did not pass through us asks for the set-id bits to be cleared. */
-function clearSetIds(ctx: Context, fd: number, isOpen: boolean): number {
+/**
+ * There are two causes for a SETATTR that sets nothing.
+ *
+ * - A write or fallocate is about to happen that takes the set-id bits, unless the caller has CAP_FSETID: then it was
+ *   for file capabilities alone (ATTR_KILL_PRIV), which the kernel has removed itself. Somebody has the file open
+ *   for writing.
+ * - chown(2) with neither a user nor a group, which takes the bits whoever asks, and which is for the owner. FUSE
+ *   does not check that: fuse_setattr() takes back the ATTR_MODE that notify_change() made of it.
+ */
+function clearSetIds(ctx: Context, slot: number, fd: number, isOpen: boolean): number {
   const mode = modeWithoutSetIds(ctx, fd);
-  return mode < 0 ? 0 : changeMode(ctx, fd, isOpen, mode);
+  if (mode < 0) return 0;
+  if (ctx.has(NEGOTIATED.NO_OPEN) || ctx.tables.handles.hasWriter(slot)) {
+    if (callerHas(ctx, CAP_FSETID)) return 0;
+  } else if (!callerOwns(ctx)) {
+    return -ERRNO.EPERM;
+  }
+  return changeMode(ctx, fd, isOpen, mode);
 }
 
 function setTimes(ctx: Context, fd: number, isOpen: boolean, valid: number): number {

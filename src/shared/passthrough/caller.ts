@@ -121,7 +121,12 @@ export function takeCallersGroups(ctx: Context): void {
  */
 export function callerKeepsSetGid(ctx: Context, gid: number): boolean {
   if (ctx.callerGid() === gid) return true;
+  return callingProcess(ctx)?.groups.includes(gid) === true || callerHas(ctx, CAP_FSETID);
+}
+
+/** Whether the caller has one of the lower 32 capabilities. */
+export function callerHas(ctx: Context, capability: number): boolean {
   const process = callingProcess(ctx);
   if (process === undefined) return ctx.clientUid() === 0;
-  return process.groups.includes(gid) || (process.capabilities & (1 << CAP_FSETID)) !== 0;
+  return (process.capabilities & (1 << capability)) !== 0;
 }

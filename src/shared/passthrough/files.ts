@@ -111,7 +111,8 @@ function enterHandle(
 ): number {
   const { handles, journal } = ctx.tables;
   ctx.keepFd(fd);
-  const index = handles.allocate(fd, slot, isDir, (flags & WAITING_FLAGS) !== 0);
+  const writes = (flags & O_ACCMODE) !== O_RDONLY;
+  const index = handles.allocate(fd, slot, isDir, (flags & WAITING_FLAGS) !== 0, writes);
   if (index < 0) return -ERRNO.ENFILE;
   journal.effectHandle(index);
   journal.dropFd(fd);

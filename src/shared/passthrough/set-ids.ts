@@ -5,6 +5,7 @@
  * (setattr_should_drop_sgid, fs/attr.c).
  */
 import {
+  CAP_FOWNER,
   S_IFDIR,
   S_IFMT,
   S_ISGID,
@@ -14,7 +15,7 @@ import {
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
 import { statxInto } from './attributes.ts';
-import { callerKeepsSetGid, takeCallersGroups } from './caller.ts';
+import { callerHas, callerKeepsSetGid, takeCallersGroups } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
 
@@ -62,7 +63,14 @@ export function endSetIdKill(ctx: Context): void {
 /** The permission bits that a file keeps, or -1 if it has nothing to lose. */
 export function modeWithoutSetIds(ctx: Context, fd: number): number {
   if (!hasSetIds(ctx, fd)) return -1;
-  const mode = modeAt(ctx) & 0o7777 & ~S_ISUID;
+  const mode = modeAt(ctx) & 0o7777;
   const isKept = dependsOnGroup(ctx) && callerKeepsSetGid(ctx, gidAt(ctx));
-  return isKept ? mode : mode & ~S_ISGID;
+  const left = mode & ~(isKept ? S_ISUID : S_ISUID | S_ISGID);
+  return left === mode ? -1 : left;
+}
+
+/** Whether the file that hasSetIds() has just looked at counts as the caller's. */
+export function callerOwns(ctx: Context): boolean {
+  const uid = ctx.u32[(ctx.scratch + SCRATCH.STATX2 + STATX.uid) >> 2];
+  return uid === ctx.callerUid() || callerHas(ctx, CAP_FOWNER);
 }

@@ -197,6 +197,7 @@ export const MSG_CMSG_CLOEXEC = 0x40000000;
 /** Capability numbers (include/uapi/linux/capability.h). */
 export const CAP_DAC_OVERRIDE = 1;
 export const CAP_DAC_READ_SEARCH = 2;
+export const CAP_FOWNER = 3;
 export const CAP_FSETID = 4;
 export const CAP_SETGID = 6;
 export const CAP_SETUID = 7;
