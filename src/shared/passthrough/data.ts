@@ -169,7 +169,7 @@ export function write(ctx: Context): number {
   if (dropped < 0) return dropped;
   let count: number;
   if (ctx.mayBlock) {
-    if (kill) beginSetIdKill(ctx, fd);
+    if (kill) ctx.isModeStale = beginSetIdKill(ctx, fd);
     count = writeAll(ctx, fd, payload, size, offset, append);
     if (count === -ERRNO.EINVAL && (isCached || !wantsDirect(ctx, WRITE_IN.flags))) {
       const buffered = bufferedFd(ctx, O_RDWR);

@@ -141,7 +141,7 @@ function openKillingSetIds(ctx: Context, slot: number, flags: number, openFlags:
   if (!kill || (flags & O_TRUNC) === 0) return openInode(ctx, slot, flags);
   const pathFd = inodeFd(ctx, slot);
   if (pathFd < 0) return pathFd;
-  beginSetIdKill(ctx, pathFd);
+  ctx.isModeStale = beginSetIdKill(ctx, pathFd);
   const fd = openInode(ctx, slot, flags);
   endSetIdKill(ctx);
   return fd;

@@ -41,6 +41,7 @@ import {
   symlink,
   unlink,
 } from './names.ts';
+import { invalidateAttributes } from './notify.ts';
 import { getXattr, listXattr, removeXattr, setXattr } from './xattrs.ts';
 
 /**
@@ -161,6 +162,8 @@ export function putReplyHeader(ctx: Context, result: number): number {
  */
 export function reply(ctx: Context, fuseFd: number, result: number): boolean {
   ctx.tracer?.reply(ctx, result);
+  // Before the reply: what the caller does next must not go by the old mode.
+  if (ctx.isModeStale) invalidateAttributes(ctx, fuseFd);
   const length = putReplyHeader(ctx, result);
   const row = ROW_BY_OPCODE[ctx.opcode];
   if (row !== undefined) ctx.tables.stats.countReply(row.statsIndex, result);

@@ -14,6 +14,7 @@ import {
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
+import { INVALID_ID } from '../sys/credentials.ts';
 import { statxInto } from './attributes.ts';
 import { callerHas, callerKeepsSetGid, takeCallersGroups } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
@@ -47,11 +48,15 @@ function dependsOnGroup(ctx: Context): boolean {
   return (modeAt(ctx) & (S_ISGID | S_IXGRP)) === S_ISGID;
 }
 
-/** Begins a change of a file's data or owner that takes its set-id bits. The end must follow. */
-export function beginSetIdKill(ctx: Context, fd: number): void {
-  if (!hasSetIds(ctx, fd)) return;
+/**
+ * Begins a change of a file's data or owner that takes its set-id bits. The end must follow.
+ * @returns whether there are any
+ */
+export function beginSetIdKill(ctx: Context, fd: number): boolean {
+  if (!hasSetIds(ctx, fd)) return false;
   if (dependsOnGroup(ctx)) takeCallersGroups(ctx);
   else ctx.dropFsetid();
+  return true;
 }
 
 /** Ends what beginSetIdKill() began. */
@@ -72,5 +77,7 @@ export function modeWithoutSetIds(ctx: Context, fd: number): number {
 /** Whether the file that hasSetIds() has just looked at counts as the caller's. */
 export function callerOwns(ctx: Context): boolean {
   const uid = ctx.u32[(ctx.scratch + SCRATCH.STATX2 + STATX.uid) >> 2];
-  return uid === ctx.callerUid() || callerHas(ctx, CAP_FOWNER);
+  const caller = ctx.callerUid();
+  // An idmapped mount names the caller of creations only.
+  return uid === caller || caller === INVALID_ID || callerHas(ctx, CAP_FOWNER);
 }
