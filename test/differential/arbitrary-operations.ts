@@ -5,6 +5,7 @@ import {
   allocateMode,
   chunk,
   handle,
+  inodeFlags,
   mode,
   nodeMode,
   offset,
@@ -172,6 +173,7 @@ function onAttributes({ anyPath, uid, gid }: Words): Weighted[] {
       op('setacl', { on: target, kind: fc.constantFrom('access', 'default'), acl: acls(uid, gid) }),
     ],
     [1, op('setcap', { on: target })],
+    [2, op('flags', { on: target, set: inodeFlags })],
     [1, op('umask', { mask: umask })],
   ];
 }

@@ -154,6 +154,17 @@ export const xattrSize = fc.oneof(
 export const xattrRoom = fc.constantFrom(0, 0, 5, 100, 4096, 65536, 65537);
 export const xattrFlags = fc.constantFrom(0, 0, XATTR_CREATE, XATTR_REPLACE);
 export const chunk = fc.constantFrom(512, 1024, 32768);
+/**
+ * Inode flags (chattr(1)) that change nothing anybody sees. Not the immutable and append-only ones: the kernel looks at
+ * those before it looks at modes, on a FUSE mount the daemon's own calls meet them after that.
+ */
+const FS_SYNC_FL = 0x08;
+const FS_NODUMP_FL = 0x40;
+const FS_NOATIME_FL = 0x80;
+export const inodeFlags = fc.option(
+  fc.constantFrom(0, FS_NODUMP_FL, FS_NOATIME_FL | FS_NODUMP_FL, FS_SYNC_FL),
+);
+
 export const umask = fc.constantFrom(0o000, 0o002, 0o022, 0o027, 0o077, 0o777);
 
 export const nodeMode = fc.constantFrom(

@@ -3,7 +3,8 @@
  * different users who take turns.
  *
  * SLUICE_DIFF_SECONDS is the time all configurations share; SLUICE_DIFF_SEED repeats a run. For longer
- * runs of one configuration, other file systems and replays: `node dist/test/differential/run.js --help`.
+ * runs of one configuration, other file systems and replays: `node dist/test/differential/run.js --help`,
+ * such as `run.js --users --source-fs=xfs --flags=--cache=never --seconds=3600`.
  */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';

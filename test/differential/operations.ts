@@ -59,6 +59,7 @@ export type Operation =
   | { op: 'removexattr'; on: Target; name: string }
   | { op: 'setacl'; on: Target; kind: 'access' | 'default'; acl: Acl }
   | { op: 'setcap'; on: Target }
+  | { op: 'flags'; on: Target; set: number | null }
   | { op: 'umask'; mask: number };
 
 /** A POSIX ACL as its extended attribute has it, right or wrong. */

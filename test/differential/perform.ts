@@ -284,6 +284,8 @@ export class Performer {
       }
       case 'setcap':
         return this.#setXattr(operation.on, 'security.capability', sys.putCapability(), 0);
+      case 'flags':
+        return this.#flags(operation);
       case 'umask':
         return outcome(libc.umask(operation.mask));
       default:
@@ -324,6 +326,22 @@ export class Performer {
     const path = sys.bytes(this.#xattrPath(on));
     const nameBytes = sys.bytes(name);
     return outcome(libc.setxattr(path.address, nameBytes.address, sys.ioAddress, sizeBytes, flags));
+  }
+
+  /** FS_IOC_GETFLAGS, or both to change some: a file system has flags of its own besides. */
+  #flags({ on, set }: Operation & { op: 'flags' }): Outcome {
+    const mode = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_CLOEXEC;
+    const fd =
+      typeof on === 'number' ? this.#fd(on) : libc.openat(AT_FDCWD, this.#address(on), mode, 0);
+    if (fd < 0) {
+      return outcome(fd);
+    }
+    const got = sys.inodeFlags(fd);
+    const result = got < 0 || set === null ? got : sys.setInodeFlags(fd, set);
+    if (typeof on !== 'number') {
+      libc.close(fd);
+    }
+    return outcome(result);
   }
 
   #close(handle: number): number {

@@ -83,7 +83,11 @@ async function main(choices: Choices): Promise<number> {
   const stand = await setUp(choices.sourceFs, command);
   const chosen = choices.users ? 'users' : 'alike';
   const company = choices.replay === undefined ? chosen : readFinding(choices.replay).company;
-  const arena = new Arena(stand.paths, choices.flags.split(/\s+/), company);
+  const arena = new Arena(
+    stand.paths,
+    [...choices.flags.split(/\s+/), `on ${choices.sourceFs}`],
+    company,
+  );
   const budget = { searchMs: choices.seconds * 1000, shrinkMs: choices.shrinkSeconds * 1000 };
   try {
     const { seed, trials, operations, finding } =

@@ -7,6 +7,8 @@ import {
   AT_REMOVEDIR,
   AT_SYMLINK_FOLLOW,
   AT_SYMLINK_NOFOLLOW,
+  FS_IOC_GETFLAGS,
+  FS_IOC_SETFLAGS,
   LINUX_DIRENT64,
   O_CLOEXEC,
   O_DIRECTORY,
@@ -280,4 +282,19 @@ export function putCapability(): number {
     ioView.setUint32(index * 4, word, true);
   }
   return words.length * 4;
+}
+
+/** Of the flags of chattr(1) those that the tester sets: S, d and A. */
+const INODE_FLAGS = 0x08 | 0x40 | 0x80;
+
+/** FS_IOC_GETFLAGS: those flags, or -errno. */
+export function inodeFlags(fd: number): number {
+  const result = libc.ioctl(fd, FS_IOC_GETFLAGS, ioAddress);
+  return result < 0 ? result : uint32(0) & INODE_FLAGS;
+}
+
+/** FS_IOC_SETFLAGS of those flags, after inodeFlags() of the same file: the others stay. */
+export function setInodeFlags(fd: number, flags: number): number {
+  ioView.setUint32(0, ((uint32(0) & ~INODE_FLAGS) | flags) >>> 0, true);
+  return libc.ioctl(fd, FS_IOC_SETFLAGS, ioAddress);
 }
