@@ -140,11 +140,10 @@ const rules: readonly Rule[] = [
   {
     name: 'koffi-in-libc',
     reason:
-      'only src/shared/sys/libc.ts imports koffi, and for what src never calls test/fsx/mapping.ts',
+      'only src/shared/sys/libc.ts imports koffi, and for what src never calls test/harness/native.ts and test/fsx/mapping.ts',
     isBroken: ({ from, specifier }) =>
       packageOf(specifier) === 'koffi' &&
-      from !== 'src/shared/sys/libc.ts' &&
-      from !== 'test/fsx/mapping.ts',
+      !['src/shared/sys/libc.ts', 'test/harness/native.ts', 'test/fsx/mapping.ts'].includes(from),
   },
   {
     name: 'prom-client-in-metrics',
