@@ -1,7 +1,23 @@
 import type { Behaviour } from './behaviour.ts';
+import { attributes } from './families/attributes.ts';
+import { names } from './families/names.ts';
+import { opening } from './families/opening.ts';
 import { ownership } from './families/ownership.ts';
+import { paths } from './families/paths.ts';
 import { permissions } from './families/permissions.ts';
+import { rename } from './families/rename.ts';
 import { sticky } from './families/sticky.ts';
+import { times } from './families/times.ts';
 
 /** Every behaviour, in the order they are tried. */
-export const BEHAVIOURS: readonly Behaviour[] = [...ownership, ...permissions, ...sticky];
+export const BEHAVIOURS: readonly Behaviour[] = [
+  ...ownership,
+  ...permissions,
+  ...sticky,
+  ...paths,
+  ...attributes,
+  ...names,
+  ...rename,
+  ...opening,
+  ...times,
+];
