@@ -1,4 +1,5 @@
 import type { Behaviour } from './behaviour.ts';
+import { acls } from './families/acls.ts';
 import { attributes } from './families/attributes.ts';
 import { names } from './families/names.ts';
 import { opening } from './families/opening.ts';
@@ -8,6 +9,7 @@ import { permissions } from './families/permissions.ts';
 import { rename } from './families/rename.ts';
 import { sticky } from './families/sticky.ts';
 import { times } from './families/times.ts';
+import { xattrs } from './families/xattrs.ts';
 
 /** Every behaviour, in the order they are tried. */
 export const BEHAVIOURS: readonly Behaviour[] = [
@@ -20,4 +22,6 @@ export const BEHAVIOURS: readonly Behaviour[] = [
   ...rename,
   ...opening,
   ...times,
+  ...xattrs,
+  ...acls,
 ];

@@ -1,4 +1,5 @@
 /** What a behaviour on the mount is worth beside the same on the plain directory. */
+import { knownDifference } from './known.ts';
 import type { Trial } from './trial.ts';
 
 export type Verdict =
@@ -8,6 +9,8 @@ export type Verdict =
   | 'as backing'
   /** It cannot be tried on this backing or machine. */
   | 'not here'
+  /** It differs, as every FUSE mount does. */
+  | 'known'
   | 'fails';
 
 export interface Judgement {
@@ -55,8 +58,22 @@ function judgeOne(plain: Trial, mounted: Trial | undefined): Judgement {
   return { name, verdict: 'holds' };
 }
 
-/** Judges what was tried on the mount, in the order of the plain directory's trials. */
-export function judge(plain: readonly Trial[], mounted: readonly Trial[]): Judgement[] {
+/**
+ * Judges what was tried on the mount, in the order of the plain directory's trials.
+ *
+ * @param flags - those of the mount, by which some differences are known
+ */
+export function judge(
+  plain: readonly Trial[],
+  mounted: readonly Trial[],
+  flags: readonly string[],
+): Judgement[] {
   const byName = new Map(mounted.map((trial) => [trial.name, trial]));
-  return plain.map((trial) => judgeOne(trial, byName.get(trial.name)));
+  return plain.map((trial) => {
+    const judgement = judgeOne(trial, byName.get(trial.name));
+    const reason = knownDifference(trial.name, flags);
+    return judgement.verdict === 'fails' && reason !== undefined
+      ? { name: trial.name, verdict: 'known', detail: reason }
+      : judgement;
+  });
 }

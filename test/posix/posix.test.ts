@@ -52,7 +52,7 @@ suite('the mount behaves like the directory behind it', () => {
       for (const { flags } of choices) {
         await t.test(flags.join(' ') || 'defaults', async (t) => {
           const mount = await startMount({ source: backing, flags });
-          const judgements = judge(plain, await tryAll(mount.mountpoint, PATTERN));
+          const judgements = judge(plain, await tryAll(mount.mountpoint, PATTERN), flags);
           results.add(kind, flags, judgements);
           const failures = judgements.filter(({ verdict }) => verdict === 'fails');
           t.diagnostic(`${judgements.length} tried, ${failures.length} failed`);
