@@ -1,12 +1,15 @@
 import type { Behaviour } from './behaviour.ts';
 import { acls } from './families/acls.ts';
 import { attributes } from './families/attributes.ts';
+import { data } from './families/data.ts';
+import { directories } from './families/directories.ts';
 import { names } from './families/names.ts';
 import { opening } from './families/opening.ts';
 import { ownership } from './families/ownership.ts';
 import { paths } from './families/paths.ts';
 import { permissions } from './families/permissions.ts';
 import { rename } from './families/rename.ts';
+import { special } from './families/special.ts';
 import { sticky } from './families/sticky.ts';
 import { times } from './families/times.ts';
 import { xattrs } from './families/xattrs.ts';
@@ -24,4 +27,7 @@ export const BEHAVIOURS: readonly Behaviour[] = [
   ...times,
   ...xattrs,
   ...acls,
+  ...data,
+  ...directories,
+  ...special,
 ];

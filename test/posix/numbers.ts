@@ -10,6 +10,8 @@ export const SYS = {
   chdir: byArch(80, 49),
   socket: byArch(41, 198),
   bind: byArch(49, 200),
+  listen: byArch(50, 201),
+  connect: byArch(42, 203),
   setresuid: byArch(117, 147),
   setresgid: byArch(119, 149),
   setgroups: byArch(116, 159),
