@@ -3,7 +3,7 @@
 export interface KnownDifference {
   /** How the behaviour's name begins. */
   readonly name: string;
-  /** The flags that bring it about, any of them; none: always. */
+  /** The flags that bring it about, all of them together; none: always. */
   readonly flags: readonly string[];
   readonly reason: string;
 }
@@ -25,18 +25,47 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     reason:
       'with writeback the kernel keeps mtime itself and does not know what range the backing has',
   },
-  {
+  ...[['--cache=always'], ['--writeback']].map((flags) => ({
     name: 'times/reading moves atime as the backing does',
-    flags: ['--cache=always', '--writeback'],
+    flags,
     reason: 'a read answered from the page cache does not reach the daemon; FUSE keeps no atime',
+  })),
+  ...['data/holes are found', 'data/beyond four GiB'].map((name) => ({
+    name,
+    flags: ['--writeback'],
+    reason: 'data the kernel has not written yet is a hole below: sluice says nothing is',
+  })),
+  {
+    name: 'data/at the limit of the file size',
+    flags: ['--writeback'],
+    reason: 'with writeback the kernel takes a write before the backing can refuse it; fsync tells',
   },
+  ...['chmod', 'reading', 'rename'].map((what) => ({
+    name: `special/a write takes file capabilities: ${what}`,
+    flags: ['--writeback'],
+    reason: 'pages reach the backing after the attribute was set there, and a write takes it',
+  })),
+  {
+    name: 'special/an immutable file stays as it is',
+    flags: ['--writeback'],
+    reason:
+      'the kernel writes the times it keeps before it changes a mode: EIO comes of their EPERM',
+  },
+  {
+    name: 'special/an append-only file only grows',
+    flags: ['--writeback'],
+    reason: 'the kernel sends its own time for UTIME_NOW, which the backing takes for a set one',
+  },
+  ...['write', 'write at an offset', 'append'].map((what) => ({
+    name: `opening/set-id bits go as Linux takes them: ${what}`,
+    flags: ['--writeback', '--no-killpriv-v2'],
+    reason: 'the kernel leaves set-group-id to files their group may not execute',
+  })),
 ];
 
 /** Why a behaviour may differ in this configuration, if it may. */
 export function knownDifference(name: string, flags: readonly string[]): string | undefined {
   return KNOWN_DIFFERENCES.find(
-    (known) =>
-      name.startsWith(known.name) &&
-      (known.flags.length === 0 || known.flags.some((flag) => flags.includes(flag))),
+    (known) => name.startsWith(known.name) && known.flags.every((flag) => flags.includes(flag)),
   )?.reason;
 }

@@ -21,9 +21,9 @@ export interface Configuration {
   readonly flags: readonly string[];
 }
 
-/** Writeback with cache=never is the same as without: sluice switches it off. */
-function isPossible(row: Partial<Row>): boolean {
-  return !(row.cache === 'never' && row.writeback === 'on');
+/** Where nothing is cached there is nothing to write back: sluice switches it off. */
+function isPossible({ cache, writeback }: Partial<Row>): boolean {
+  return writeback === 'off' || cache === 'auto' || cache === 'always';
 }
 
 function product(): Row[] {

@@ -1,12 +1,13 @@
 /**
- * `node side.js ROOT PATTERN FIRST`: tries the behaviours whose names contain PATTERN, from the
- * FIRST on, each in a directory of its own below ROOT, and answers each with a line of JSON. A
- * process of its own: a mount that hangs, hangs whoever touches it.
+ * `node side.js ROOT PATTERN FIRST SET`: tries the behaviours of a set whose names contain PATTERN,
+ * from the FIRST on, and answers each with a line of JSON. General ones get a directory of their own
+ * below ROOT. A process of its own: a mount that hangs, hangs whoever touches it.
  */
-import { writeSync } from 'node:fs';
+import { mkdirSync, writeSync } from 'node:fs';
 import * as libc from '../../src/shared/sys/libc.ts';
 import * as sys from '../differential/syscalls.ts';
-import { BEHAVIOURS } from './behaviours.ts';
+import type { Behaviour } from './behaviour.ts';
+import { SETS, type SetName } from './behaviours.ts';
 import { NotHere, Stage, Unmet } from './stage.ts';
 import type { Trial } from './trial.ts';
 
@@ -16,16 +17,11 @@ function verdictOf(error: unknown): Pick<Trial, 'unmet' | 'notHere'> {
   return { unmet: error instanceof Error ? (error.stack ?? error.message) : String(error) };
 }
 
-function attempt(root: string, index: number): Trial {
-  const { name, run } = BEHAVIOURS[index];
-  const home = `${root}/b${index}`;
+function attempt(home: string, { name, run }: Behaviour, index: number): Trial {
   const started = performance.now();
-  process.chdir(root);
   const stage = new Stage();
   let verdict: Pick<Trial, 'unmet' | 'notHere'> = {};
   try {
-    stage.root.mkdir(home.slice(root.length + 1)).ok();
-    stage.log.length = 0;
     process.chdir(home);
     run(stage);
   } catch (error) {
@@ -37,15 +33,24 @@ function attempt(root: string, index: number): Trial {
     verdict = verdictOf(error);
   }
   process.chdir('/');
-  const removed = sys.removeTree(home);
-  if (removed < 0) stage.log.push(`removing what is left -> ${removed}`);
   return { index, name, log: stage.log, elapsedMs: performance.now() - started, ...verdict };
 }
 
-const [, , root = '', pattern = '', first = '0'] = process.argv;
+function attemptInOwnDirectory(root: string, behaviour: Behaviour, index: number): Trial {
+  const home = `${root}/b${index}`;
+  mkdirSync(home);
+  const trial = attempt(home, behaviour, index);
+  const removed = sys.removeTree(home);
+  if (removed === 0) return trial;
+  return { ...trial, log: [...trial.log, `removing what is left -> ${removed}`] };
+}
+
+const [, , root = '', pattern = '', first = '0', set = 'general'] = process.argv;
+const behaviours: readonly Behaviour[] = SETS[set as SetName];
+const tryOne = set === 'general' ? attemptInOwnDirectory : attempt;
 libc.umask(0);
-for (let index = Number(first); index < BEHAVIOURS.length; index += 1) {
-  if (BEHAVIOURS[index].name.includes(pattern)) {
-    writeSync(1, `${JSON.stringify(attempt(root, index))}\n`);
+for (let index = Number(first); index < behaviours.length; index += 1) {
+  if (behaviours[index].name.includes(pattern)) {
+    writeSync(1, `${JSON.stringify(tryOne(root, behaviours[index], index))}\n`);
   }
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { BEHAVIOURS } from './behaviours.ts';
+import { SETS, type SetName } from './behaviours.ts';
 
 const SIDE_PROGRAM = fileURLToPath(new URL('./side.js', import.meta.url));
 
@@ -28,18 +28,20 @@ export interface Trial {
   readonly notHere?: string;
 }
 
-function firstFrom(index: number, pattern: string): number {
-  return BEHAVIOURS.findIndex((b, at) => at >= index && b.name.includes(pattern));
+interface Selection {
+  readonly root: string;
+  readonly pattern: string;
+  readonly set: SetName;
+}
+
+function firstFrom(index: number, { pattern, set }: Selection): number {
+  return SETS[set].findIndex((b, at) => at >= index && b.name.includes(pattern));
 }
 
 /** Runs from one behaviour on, until the end or a loss: how the process ended. */
-async function runFrom(
-  root: string,
-  pattern: string,
-  first: number,
-  trials: Trial[],
-): Promise<string> {
-  const child = spawn(process.execPath, [SIDE_PROGRAM, root, pattern, String(first)], {
+async function runFrom(selection: Selection, first: number, trials: Trial[]): Promise<string> {
+  const { root, pattern, set } = selection;
+  const child = spawn(process.execPath, [SIDE_PROGRAM, root, pattern, String(first), set], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = once(child, 'exit');
@@ -70,24 +72,29 @@ async function runFrom(
   return `it hung for ${BEHAVIOUR_TIMEOUT_MS / 1000} s`;
 }
 
-/** Tries the behaviours whose names contain `pattern` below `root`. */
-export async function tryAll(root: string, pattern: string): Promise<Trial[]> {
+/** Tries the behaviours of a set whose names contain `pattern` below `root`. */
+export async function tryAll(
+  root: string,
+  pattern: string,
+  set: SetName = 'general',
+): Promise<Trial[]> {
+  const selection = { root, pattern, set };
   const trials: Trial[] = [];
   let losses = 0;
-  for (let next = firstFrom(0, pattern); next >= 0; ) {
-    const end = await runFrom(root, pattern, next, trials);
+  for (let next = firstFrom(0, selection); next >= 0; ) {
+    const end = await runFrom(selection, next, trials);
     if (end === 'done') break;
     losses += 1;
-    const lost = firstFrom((trials.at(-1)?.index ?? next - 1) + 1, pattern);
+    const lost = firstFrom(Math.max(next, (trials.at(-1)?.index ?? -1) + 1), selection);
     if (lost < 0) break;
     trials.push({
       index: lost,
-      name: BEHAVIOURS[lost].name,
+      name: SETS[set][lost].name,
       log: [end],
       elapsedMs: BEHAVIOUR_TIMEOUT_MS,
       unmet: end,
     });
-    next = losses < MOST_LOSSES ? firstFrom(lost + 1, pattern) : -1;
+    next = losses < MOST_LOSSES ? firstFrom(lost + 1, selection) : -1;
   }
   return trials;
 }
