@@ -343,8 +343,22 @@ export class Actor {
 
   /** lstat(2): the facts are logged. */
   facts(path: string): Facts {
-    const stat = as(this.user, () => sys.stat(path, false));
-    if (typeof stat === 'number') throw new Unmet(`lstat ${show(path)} gave ${stat}`);
+    return this.#told(
+      show(path),
+      as(this.user, () => sys.stat(path, false)),
+    );
+  }
+
+  /** fstat(2): the facts are logged. */
+  fstat(fd: number): Facts {
+    return this.#told(
+      'descriptor',
+      as(this.user, () => sys.fstat(fd)),
+    );
+  }
+
+  #told(what: string, stat: sys.Stat | number): Facts {
+    if (typeof stat === 'number') throw new Unmet(`stat of ${what} gave ${stat}`);
     const type = TYPE_NAMES[sys.fileType(stat.mode) >> 12] ?? 'unknown';
     const facts = {
       type,
@@ -355,8 +369,7 @@ export class Actor {
       size: type === 'dir' ? 0 : stat.sizeBytes,
       rdev: stat.rdev,
     };
-    // btrfs counts no links of directories.
-    this.#stage.note(`${show(path)}`, { ...facts, mode: octal(facts.mode) });
+    this.#stage.note(what, { ...facts, mode: octal(facts.mode) });
     return facts;
   }
 

@@ -1,6 +1,7 @@
 import type { Behaviour } from './behaviour.ts';
 import { acls } from './families/acls.ts';
 import { attributes } from './families/attributes.ts';
+import { concurrent } from './families/concurrent.ts';
 import { data } from './families/data.ts';
 import { directories } from './families/directories.ts';
 import { names } from './families/names.ts';
@@ -33,6 +34,7 @@ export const SETS = {
     ...data,
     ...directories,
     ...special,
+    ...concurrent,
   ],
   /** In a tree that was prepared, below a mount with an option. */
   restricted,

@@ -23,9 +23,16 @@ export const TEAM_GID = 65541;
 export const ROOT: Identity = { name: 'root', uid: 0, gid: 0, groups: [] };
 export const ALICE: Identity = { name: 'alice', uid: 65531, gid: 65531, groups: [TEAM_GID] };
 export const BOB: Identity = { name: 'bob', uid: 65532, gid: 65532, groups: [TEAM_GID] };
+/** A user of many groups; the request of a FUSE client carries none of them. */
+export function inGroups(name: string, groups: readonly number[]): Identity {
+  return { name, uid: 65530, gid: 65530, groups };
+}
+
 export const CAROL: Identity = { name: 'carol', uid: 65533, gid: 65533, groups: [] };
 
-const groupCells = new Int32Array(new SharedArrayBuffer(64 * 4));
+/** Of one identity. */
+const MOST_GROUPS = 1024;
+const groupCells = new Int32Array(new SharedArrayBuffer(MOST_GROUPS * 4));
 const groupAddress = addressOf(groupCells);
 
 function check(result: number, what: string): void {

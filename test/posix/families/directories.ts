@@ -143,6 +143,24 @@ function removesAll(stage: Stage, chunkBytes: number): void {
   stage.root.rmdir('d').ok();
 }
 
+/** Names that move ahead of the reader must not keep it reading for ever. */
+function renamesWhileReading(stage: Stage): void {
+  fill(stage, 'd', 200);
+  const fd = openDirectory(stage, 'd');
+  let seen = 0;
+  for (let round = 0; round < 5000; round += 1) {
+    const entries = readChunk(stage, fd, 512);
+    if (entries.length === 0) break;
+    for (const { name } of entries) {
+      if (!name.startsWith('.')) stage.root.rename(`d/${name}`, `d/moved-${seen}-${round}`);
+      seen += 1;
+    }
+  }
+  stage.log.length = 0;
+  stage.equal('it ends', seen < 4000, true);
+  stage.equal('names', stage.root.names('d').length, 200);
+}
+
 function tellsTypes(stage: Stage): void {
   stage.root.mkdir('d').ok();
   for (const type of FILE_TYPES) stage.make(type, `d/${type}`);
@@ -185,6 +203,7 @@ export const directories = family('directories', [
   ...each('every entry once, in buffers of', CHUNKS, everyEntryOnce),
   ...each('changes while reading, in buffers of', CHUNKS, changesWhileReading),
   ...each('removing while reading, in buffers of', CHUNKS, removesAll),
+  ['renaming while reading comes to an end', renamesWhileReading],
   ['every cookie leads to what follows', cookiesLead],
   ['rewinddir sees what has changed', rewindSeesChanges],
   ['types and inode numbers are told', tellsTypes],

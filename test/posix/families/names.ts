@@ -82,6 +82,37 @@ function openFileOutlives(stage: Stage): void {
   stage.root.has(`/proc/self/fd/${fd}`, { type: 'symlink' });
 }
 
+function openFileCountsLinks(stage: Stage): void {
+  const fd = stage.root.open('a', O_CREAT | O_RDWR, 0o644).ok();
+  const links = (must: number) => stage.equal('links', stage.root.fstat(fd).nlink, must);
+  links(1);
+  stage.root.link('a', 'b').ok();
+  links(2);
+  stage.root.unlink('a').ok();
+  links(1);
+  stage.root.unlink('b').ok();
+  links(0);
+  stage.root.write(fd, 'x').is(1);
+  stage.equal('size', stage.root.fstat(fd).size, 1);
+  stage.root.publish(fd, 'c').is('ENOENT');
+}
+
+/** The host gives a new file the number of one that is gone: they are not one. */
+function reusedNumbers(stage: Stage): void {
+  const held: number[] = [];
+  for (let round = 0; round < 30; round += 1) {
+    const fd = stage.root.open(`f${round}`, O_CREAT | O_RDWR, 0o600 + round).ok();
+    stage.root.write(fd, `content ${round}`);
+    stage.root.unlink(`f${round}`).ok();
+    if (round % 2 === 0) stage.root.close(fd).ok();
+    else held.push(fd);
+  }
+  for (const [index, fd] of held.entries()) {
+    stage.equal('content', stage.root.read(fd, 50, 0), `content ${index * 2 + 1}`);
+    stage.equal('mode', stage.root.fstat(fd).mode, 0o601 + index * 2);
+  }
+}
+
 function openDirectoryOutlives(stage: Stage): void {
   stage.root.mkdir('d').ok();
   stage.root.open('d', O_RDONLY).ok();
@@ -165,6 +196,8 @@ export const names = family('names', [
   ),
   ...each('symlinks in a row are followed up to forty', [1, 39, 40, 41], chain),
   ['an open file outlives its name', openFileOutlives],
+  ['an open file counts its names', openFileCountsLinks],
+  ['numbers that are used again are other files', reusedNumbers],
   ['an open directory outlives its name', openDirectoryOutlives],
   ['directories count their subdirectories as the backing does', directoryLinks],
   [

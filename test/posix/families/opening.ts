@@ -4,6 +4,7 @@ import { copyFileSync } from 'node:fs';
 import {
   O_APPEND,
   O_CREAT,
+  O_DIRECT,
   O_DIRECTORY,
   O_EXCL,
   O_NOATIME,
@@ -17,9 +18,11 @@ import {
   O_WRONLY,
 } from '../../../src/shared/sys/constants.ts';
 import * as libc from '../../../src/shared/sys/libc.ts';
+import { ioAddress } from '../../differential/syscalls.ts';
+import { copyMemory, syscall } from '../../harness/native.ts';
 import type { Actor } from '../actor.ts';
 import { each, family } from '../behaviour.ts';
-import { SEEK } from '../numbers.ts';
+import { MAP_SHARED, MS_SYNC, PROT_READ, PROT_WRITE, SEEK, SYS } from '../numbers.ts';
 import { FILE_TYPES, type FileType, type Stage } from '../stage.ts';
 
 const FILE_SIZE_MAX = Number.MAX_SAFE_INTEGER;
@@ -136,6 +139,18 @@ const CHANGES: Readonly<Record<string, (actor: Actor, path: string) => void>> = 
   'write at an offset': (actor, path) =>
     void actor.write(actor.open(path, O_RDWR).ok(), 'x', 2).is(1),
   append: (actor, path) => void actor.write(actor.open(path, O_WRONLY | O_APPEND).ok(), 'x').is(1),
+  'a direct write': (actor, path) => {
+    const opened = actor.open(path, O_WRONLY | O_DIRECT);
+    if (opened.value >= 0) actor.write(opened.ok(), 'x'.repeat(4096), 0).is(4096);
+  },
+  'a write through a map': (actor, path) => {
+    const fd = actor.open(path, O_RDWR).ok();
+    const shared = [PROT_READ | PROT_WRITE, MAP_SHARED] as const;
+    const map = actor.call('mmap', () => syscall(SYS.mmap, 0, 4, ...shared, fd, 0), 'address').ok();
+    copyMemory(map, ioAddress, 1);
+    actor.call('msync', () => syscall(SYS.msync, map, 4, MS_SYNC)).ok();
+    syscall(SYS.munmap, map, 4);
+  },
   truncate: (actor, path) => void actor.truncate(path, 1).ok(),
   'truncate to the same size': (actor, path) => void actor.truncate(path, 4).ok(),
   ftruncate: (actor, path) => void actor.ftruncate(actor.open(path, O_WRONLY).ok(), 9).ok(),
@@ -169,7 +184,7 @@ function clearsSetIds(stage: Stage, what: string): void {
       const now = stage.root.facts(path).mode;
       const isChanged = what !== 'reading only' && what !== 'write of no bytes';
       if (who === 'root' || !isChanged) stage.equal('mode', now, mode);
-      else if (!what.includes('same size')) stage.equal('setuid', now & 0o4000, 0);
+      else if (!/same size|map/.test(what)) stage.equal('setuid', now & 0o4000, 0);
     }
   }
 }

@@ -90,6 +90,19 @@ function overOpenFile(stage: Stage): void {
   stage.equal('by name', stage.root.content('old'), 'new content');
 }
 
+/** Whoever holds the replaced object open sees that it has no name any more. */
+function replacedHasNoLinks(stage: Stage): void {
+  for (const type of ['regular', 'dir'] as const) {
+    stage.make(type, 'old');
+    stage.make(type, 'new');
+    const fd = stage.root.open('old', O_RDONLY).ok();
+    stage.root.rename('new', 'old').ok();
+    stage.equal('links', stage.root.fstat(fd).nlink, 0);
+    stage.root.remove('old', type === 'dir').ok();
+    stage.equal('links', stage.root.fstat(fd).nlink, 0);
+  }
+}
+
 function whiteout(stage: Stage): void {
   stage.root.file('a', 'text');
   const reply = stage.root.rename('a', 'b', RENAME_WHITEOUT);
@@ -142,6 +155,7 @@ export const rename = family('rename', [
   ...each('moves an object as it is', FILE_TYPES, moves),
   ['directories count subdirectories that come and go', parentLinks],
   ['an open file that is replaced stays what it was', overOpenFile],
+  ['what is replaced has no links for whom it is open', replacedHasNoLinks],
   ['WHITEOUT leaves a whiteout, and flags that contradict are EINVAL', whiteout],
   ['needs to write both directories, and a directory that moves', needsRights],
   [

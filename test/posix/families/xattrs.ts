@@ -108,6 +108,28 @@ export const xattrs = family('xattrs', [
     },
   ],
   [
+    'names are bytes',
+    (stage) => {
+      stage.root.create('f').ok();
+      for (const name of ['user.a/b', 'user.\xff\xfe', 'user. ', 'user.a\nb', 'user.A', 'user.a']) {
+        stage.root.setxattr('f', name, name).ok();
+      }
+      stage.equal('value', stage.root.xattr('f', 'user.a/b'), 'user.a/b');
+      stage.equal('value', stage.root.xattr('f', 'user.A'), 'user.A');
+      stage.root.listxattr('f').ok();
+    },
+  ],
+  [
+    'a value that changes its size is whole',
+    (stage) => {
+      stage.root.create('f').ok();
+      for (const size of [10, 3000, 1, 0, 2000, 64, 3500, 5]) {
+        stage.root.setxattr('f', 'user.a', pattern(size)).ok();
+        stage.root.getxattr('f', 'user.a').is(size);
+      }
+    },
+  ],
+  [
     'XATTR_CREATE and XATTR_REPLACE',
     (stage) => {
       stage.root.create('f').ok();
