@@ -97,7 +97,7 @@ function ownerChangesGroup(stage: Stage, type: FileType): void {
   stage.root.has('x', { uid: 65531, gid: 65531 });
 }
 
-function chownClears(stage: Stage, by: 'root' | 'alice'): void {
+function chownClears(stage: Stage, by: 'root' | 'alice', type: FileType): void {
   stage.root.chmod('.', 0o777).ok();
   for (const mode of SET_ID_MODES) {
     const path = `f${mode.toString(8)}`;
@@ -106,7 +106,7 @@ function chownClears(stage: Stage, by: 'root' | 'alice'): void {
       [65531, 65531],
       [-1, -1],
     ] as const) {
-      stage.make('regular', path, mode, stage.alice);
+      stage.make(type, path, mode, stage.alice);
       stage.root.has(path, { mode });
       stage[by].chown(path, uid, gid).ok();
       stage.root.has(path, { mode: afterChown(mode) });
@@ -145,7 +145,13 @@ export const attributes = family('attributes', [
   ['a refused change moves no time', failedChangeMovesNothing],
   ...each('chown sets owner and group and moves ctime', FILE_TYPES, chownSets),
   ...each('the owner may give it to his groups only', FILE_TYPES, ownerChangesGroup),
-  ...each('chown clears set-id bits of files, by', ['root', 'alice'] as const, chownClears),
+  ...(['root', 'alice'] as const).flatMap((by) =>
+    each(
+      `chown by ${by} clears set-id bits`,
+      NOT_LINKS.filter((type) => type !== 'dir'),
+      (stage, type) => chownClears(stage, by, type),
+    ),
+  ),
   ['chown leaves the bits of directories', chownLeavesDirectories],
   [
     'chown follows symlinks and lchown does not',
