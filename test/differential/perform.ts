@@ -163,7 +163,8 @@ export class Performer {
       case 'fallocate': {
         const { mode, offset, size } = operation;
         const fd = this.#fd(operation.handle);
-        return this.#settle(fd, libc.fallocate(fd, mode, offset, size));
+        const isHole = (mode & constants.FALLOC_FL_PUNCH_HOLE) !== 0;
+        return this.#settle(fd, libc.fallocate(fd, mode, offset, size), isHole);
       }
       case 'seek':
         return this.#seek(operation);
@@ -388,10 +389,11 @@ export class Performer {
   /**
    * The kernel takes set-id bits and capabilities of a file on a FUSE mount before it asks the daemon
    * (file_modified() in fuse_file_fallocate() and fuse_cache_write_iter()), other file systems after they
-   * have looked at what is asked for. So where a change was refused they are taken on both sides.
+   * have looked at what is asked for. So where a change was refused, or may have changed nothing (a hole beyond
+   * the end, on btrfs), they are taken on both sides.
    */
-  #settle(fd: number, result: number): Outcome {
-    const stat = result < 0 ? sys.fstat(fd) : result;
+  #settle(fd: number, result: number, isDoubtful = result < 0): Outcome {
+    const stat = isDoubtful || result < 0 ? sys.fstat(fd) : result;
     if (typeof stat !== 'number') {
       libc.ftruncate(fd, stat.sizeBytes);
     }
