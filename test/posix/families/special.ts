@@ -55,6 +55,21 @@ function setIdPrograms(stage: Stage): void {
   }
 }
 
+/** Whoever changes a set-id program has taken its bits before anybody runs it. */
+function changedPrograms(stage: Stage): void {
+  copyFileSync('/usr/bin/id', 'id');
+  stage.root.chown('id', 65532, 65533).ok();
+  for (let round = 0; round < 3; round += 1) {
+    stage.root.chmod('id', 0o6777).ok();
+    runs(stage, stage.carol, 'id', ['-u']);
+    const fd = stage.alice.open('id', O_WRONLY).ok();
+    stage.alice.write(fd, '\x7f', 0).is(1);
+    stage.alice.close(fd).ok();
+    runs(stage, stage.carol, 'id', ['-u']);
+    stage.root.has('id', { mode: 0o777 });
+  }
+}
+
 function execution(stage: Stage): void {
   writeFileSync('script', '#!/bin/sh\necho ran as $(id -u)\n');
   for (const mode of [0o644, 0o755, 0o711, 0o700, 0o754, 0o111]) {
@@ -279,6 +294,7 @@ export const special = family('special', [
     protectedCreation(stage, 'protected_fifos', value),
   ),
   ['set-id programs run with their ids', setIdPrograms],
+  ['set-id programs that were written to run as their caller', changedPrograms],
   ['programs run by their mode', execution],
   ['sockets are bound, reached and moved', sockets],
   ['an immutable file stays as it is', immutable],
