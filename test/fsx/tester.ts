@@ -68,7 +68,8 @@ function corrupt(task: Task, size: number, random: Random): void {
 
 /** Runs until something is found, the operations are done, or the time is up. */
 export function runTask(task: Task): Outcome {
-  writeFileSync(task.backing, '');
+  // Through the mount: with writeback the kernel would not see that the file was emptied behind it.
+  writeFileSync(task.path, '');
   const random = new Random(task.seed);
   const subject = new Subject(task.path, task.backing, random);
   const log: string[] = [];
