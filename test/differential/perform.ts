@@ -284,6 +284,7 @@ export class Performer {
         return this.#setXattr(operation.on, name, sys.putAcl(operation.acl), 0);
       }
       case 'setcap':
+        this.#flush(operation.on);
         return this.#setXattr(operation.on, 'security.capability', sys.putCapability(), 0);
       case 'flags':
         return this.#flags(operation);
@@ -296,6 +297,21 @@ export class Performer {
 
   #fd(handle: number): number {
     return this.#descriptors.get(handle) ?? -1;
+  }
+
+  /**
+   * With --writeback pages may reach the host after the capability that was set later, and the host takes
+   * that for a write by which the file loses it.
+   */
+  #flush(on: Target): void {
+    if (typeof on === 'number') {
+      libc.fsync(this.#fd(on));
+      return;
+    }
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_CLOEXEC;
+    const fd = libc.openat(AT_FDCWD, this.#address(on), flags, 0);
+    libc.fsync(fd);
+    libc.close(fd);
   }
 
   #path(path: string): string {
