@@ -23,7 +23,7 @@ const STRESSORS: readonly (readonly [name: string, ...options: string[]])[] = [
   ['chdir', '--chdir-dirs', '1024'],
   ['chmod'],
   ['chown'],
-  ['copy-file', '--copy-file-bytes', '32m'],
+  ['copy-file', '--copy-file-bytes', '128m'],
   ['dentry'],
   ['dir'],
   ['dirdeep', '--dirdeep-inodes', '4096'],
@@ -74,6 +74,9 @@ async function complaints(stressor: readonly string[], directory: string): Promi
   );
   const lines = `${ran.stdout}\n${ran.stderr}`.split('\n');
   const bad = lines.filter((line) => /\b(fail|error|warn):/.test(line));
+  if (bad.length === 0 && ran.code === 1) {
+    throw new Error(`stress-ng does not take ${stressor.join(' ')}: ${ran.stderr}`);
+  }
   if (ran.timedOut) bad.push(`did not end within ${END_LIMIT_MS} ms of its time`);
   if (ran.code !== 0) bad.push(`ended with ${ran.code ?? ran.signal}`);
   return bad.join('\n');
