@@ -33,7 +33,7 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
   ...['data/holes are found', 'data/beyond four GiB'].map((name) => ({
     name,
     flags: ['--writeback'],
-    reason: 'data the kernel has not written yet is a hole below: sluice says nothing is',
+    reason: 'what the kernel has not written yet would look like a hole: sluice shows none',
   })),
   {
     name: 'data/at the limit of the file size',
@@ -61,11 +61,19 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     flags: ['--writeback', '--no-killpriv-v2'],
     reason: 'the kernel leaves set-group-id to files their group may not execute',
   })),
+  {
+    name: 'attributes/chown of nothing by others leaves set-id bits: 2644',
+    flags: ['--no-killpriv-v2'],
+    reason: 'the kernel finds nothing to clear and answers 0 itself; the mode stays',
+  },
 ];
 
 /** Why a behaviour may differ in this configuration, if it may. */
 export function knownDifference(name: string, flags: readonly string[]): string | undefined {
-  return KNOWN_DIFFERENCES.find(
-    (known) => name.startsWith(known.name) && known.flags.every((flag) => flags.includes(flag)),
-  )?.reason;
+  const known = KNOWN_DIFFERENCES.find(
+    (difference) =>
+      name.startsWith(difference.name) && difference.flags.every((flag) => flags.includes(flag)),
+  );
+  if (known === undefined || known.flags.length === 0) return known?.reason;
+  return `with ${known.flags.join(' ')}: ${known.reason}`;
 }
