@@ -56,7 +56,10 @@ suite('the mount behaves like the directory behind it', { timeout: 4 * TIMEOUT_M
       for (const { flags } of choices) {
         await t.test(flags.join(' ') || 'defaults', async (t) => {
           const mount = await startMount({ source: backing, flags });
-          const judgements = judge(plain, await tryAll(mount.mountpoint, PATTERN), flags);
+          const judgements = judge(plain, await tryAll(mount.mountpoint, PATTERN), [
+            kind,
+            ...flags,
+          ]);
           results.add(kind, flags, judgements);
           const failures = judgements.filter(({ verdict }) => verdict === 'fails');
           t.diagnostic(`${judgements.length} tried, ${failures.length} failed`);

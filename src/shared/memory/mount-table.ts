@@ -115,7 +115,7 @@ export class MountTable {
   }
 
   fsType(place: number): number {
-    return this.#cells[this.#at(place) + FS_TYPE];
+    return this.#cells[this.#at(place) + FS_TYPE] >>> 0;
   }
 
   idLo(place: number): number {

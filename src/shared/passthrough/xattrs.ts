@@ -5,6 +5,7 @@
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_SETXATTR_ACL_KILL_SGID } from '../abi/flags.ts';
 import { GETXATTR_IN, GETXATTR_OUT, SETXATTR_IN } from '../abi/structs.ts';
+import { FS_MAGIC } from '../sys/constants.ts';
 import { getxattr, listxattr, removexattr, setxattr } from '../sys/libc.ts';
 import { mapAclIds } from './acl-ids.ts';
 import { NEGOTIATED } from './config.ts';
@@ -110,17 +111,23 @@ export function listXattr(ctx: Context): number {
   if (path < 0) return path;
   const room = Math.min(ctx.arg32(GETXATTR_IN.size), XATTR_MAX_BYTES);
   const { xattrMap, posixAcl } = ctx.config;
-  const isRoot = ctx.clientUid() === 0;
-  if (isRoot && posixAcl && xattrMap === undefined) {
+  const showsTrusted = ctx.clientUid() === 0 || listsTrustedToAll(ctx);
+  if (showsTrusted && posixAcl && xattrMap === undefined) {
     return replySized(ctx, listxattr(path, ctx.address(ctx.out), room), room);
   }
   const count = listxattr(path, ctx.address(ctx.out), XATTR_MAX_BYTES);
   if (count < 0) return count;
   const mapped = xattrMap === undefined ? count : mapServerList(xattrMap, ctx.u8, ctx.out, count);
   // The host would hide trusted names from the caller, but shows them to us.
-  const visible = isRoot ? mapped : dropNames(ctx, mapped, TRUSTED);
+  const visible = showsTrusted ? mapped : dropNames(ctx, mapped, TRUSTED);
   const shown = posixAcl ? visible : dropNames(ctx, visible, ACLS);
   return room > 0 && shown > room ? -ERRNO.ERANGE : replySized(ctx, shown, room);
+}
+
+/** btrfs lists the names of the trusted namespace to everybody, other file systems to CAP_SYS_ADMIN only. */
+function listsTrustedToAll(ctx: Context): boolean {
+  const { inodes, mounts } = ctx.tables;
+  return mounts.fsType(inodes.mount(ctx.nodeLo)) === FS_MAGIC.BTRFS;
 }
 
 /** Takes the names that begin so out of the list in the reply. @returns how many bytes are left */
