@@ -459,8 +459,8 @@ class Mount implements Daemon {
       forgetMount(this.#device);
     }
     for (const closer of this.#closers.reverse()) closer();
-    // With a lane still in a call the tables are in use, and closing files of a server that hangs would
-    // hang us: the process's end closes them.
+    // With a lane still in a call the tables are in use, and closing files of a server that hangs
+    // would hang us: the process's end closes them.
     if (allEnded) this.#fs?.close();
     this.#once.summarise();
     this.#onUnmounted(this.#reason);

@@ -7,7 +7,8 @@
  * await mounted.unmount();
  * ```
  *
- * The process that mounts must never touch the mount with a call that blocks: it would wait for itself.
+ * The process that mounts must never touch the mount with a call that blocks: it would wait for
+ * itself.
  */
 import { v7 as uuidv7 } from 'uuid';
 import { createLogger, type Logger } from '../shared/log.ts';

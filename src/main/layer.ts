@@ -1,6 +1,6 @@
 /**
- * The passthrough file system for programs that bring the requests themselves: from another transport,
- * or from a test.
+ * The passthrough file system for programs that bring the requests themselves: from another
+ * transport, or from a test.
  */
 import { ERRNO } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
@@ -28,8 +28,9 @@ const LAYER_REQUEST_SLOTS = 16;
 
 /**
  * One source served to whoever calls handle(), on the calling thread; calls may block on the source's
- * file system. Requests and replies are FUSE messages; FUSE_INIT and FUSE_DESTROY are no requests here
- * but fs.init() and fs.destroy(). A lock that would have to be waited for answers EAGAIN. This process's umask cuts the modes of what requests create.
+ * file system. Requests and replies are FUSE messages; FUSE_INIT and FUSE_DESTROY are no requests
+ * here but fs.init() and fs.destroy(). A lock that would have to be waited for answers EAGAIN. This
+ * process's umask cuts the modes of what requests create.
  */
 export class PassthroughLayer {
   readonly fs: PassthroughFs;
@@ -94,8 +95,8 @@ export class PassthroughLayer {
 }
 
 /**
- * A layer over a directory with extended attributes, import and file handles on: what one takes as the
- * lower part of something bigger.
+ * A layer over a directory with extended attributes, import and file handles on: what one takes as
+ * the lower part of something bigger.
  * @throws SluiceError when the directory cannot be served
  */
 export function newPassthroughLayer(rootDir: string): PassthroughLayer {

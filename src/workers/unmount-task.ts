@@ -35,8 +35,8 @@ export function flush(mountpoint: string): number {
 }
 
 /**
- * A few of the processes that keep a mount busy, as `name[pid]`: by working directory, root or an open
- * file. Their links are read as text, which asks the mount nothing.
+ * A few of the processes that keep a mount busy, as `name[pid]`: by working directory, root or an
+ * open file. Their links are read as text, which asks the mount nothing.
  */
 export function findHolders(mountpoint: string): string[] {
   const holders: string[] = [];

@@ -1,6 +1,7 @@
 /**
- * Compares the tables with <linux/fuse.h> of this machine, by a C program that prints sizeof, offsetof
- * and the values of names. What the header is too old to know is compared with literal numbers.
+ * Compares the tables with <linux/fuse.h> of this machine, by a C program that prints sizeof,
+ * offsetof and the values of names. What the header is too old to know is compared with literal
+ * numbers.
  */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';

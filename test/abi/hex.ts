@@ -29,8 +29,8 @@ export function u64At(view: DataView, offset: number): bigint {
 type Fields = Readonly<Record<string, number | bigint>>;
 
 /**
- * Reads the fields that `expected` names from a structure at `base`: a bigint in `expected` stands for
- * a 64-bit field, a number for one of 32 bits.
+ * Reads the fields that `expected` names from a structure at `base`: a bigint in `expected` stands
+ * for a 64-bit field, a number for one of 32 bits.
  */
 export function decode(
   view: DataView,

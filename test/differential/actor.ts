@@ -1,7 +1,7 @@
 /**
- * `node actor.js ROOT [UID GID GROUP...]`: reads jobs from standard input, one line of JSON each, does
- * them below ROOT and answers each with one line of JSON. It is a process of its own because a mount
- * that hangs, hangs whoever touches it, and because it becomes its user for good.
+ * `node actor.js ROOT [UID GID GROUP...]`: reads jobs from standard input, one line of JSON each,
+ * does them below ROOT and answers each with one line of JSON. It is a process of its own because a
+ * mount that hangs, hangs whoever touches it, and because it becomes its user for good.
  */
 import { mkdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';

@@ -63,8 +63,9 @@ export function op<Name extends Operation['op']>(
 const follow = fc.boolean();
 
 /**
- * With neither a user nor a group it is still a change, of set-id files by their owner. FUSE sends the same for it
- * as for a write, see clearSetIds(), and what comes of it depends on who has the file open.
+ * With neither a user nor a group it is still a change, of set-id files by their owner. FUSE sends
+ * the same for it as for a write, see clearSetIds(), and what comes of it depends on who has the
+ * file open.
  */
 function chowns(
   on: fc.Arbitrary<Target>,

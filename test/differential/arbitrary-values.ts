@@ -155,8 +155,9 @@ export const xattrRoom = fc.constantFrom(0, 0, 5, 100, 4096, 65536, 65537);
 export const xattrFlags = fc.constantFrom(0, 0, XATTR_CREATE, XATTR_REPLACE);
 export const chunk = fc.constantFrom(512, 1024, 32768);
 /**
- * Inode flags (chattr(1)) that change nothing anybody sees. Not the immutable and append-only ones: the kernel looks at
- * those before it looks at modes, on a FUSE mount the daemon's own calls meet them after that.
+ * Inode flags (chattr(1)) that change nothing anybody sees. Not the immutable and append-only ones:
+ * the kernel looks at those before it looks at modes, on a FUSE mount the daemon's own calls meet
+ * them after that.
  */
 const FS_SYNC_FL = 0x08;
 const FS_NODUMP_FL = 0x40;

@@ -2,9 +2,10 @@
  * The mount against a plain directory, under random operations of several actors: at once, or as
  * different users who take turns.
  *
- * SLUICE_DIFF_SECONDS is the time all configurations share; SLUICE_DIFF_SEED repeats a run. For longer
- * runs of one configuration, other file systems and replays: `node dist/test/differential/run.js --help`,
- * such as `run.js --users --source-fs=xfs --flags=--cache=never --seconds=3600`.
+ * SLUICE_DIFF_SECONDS is the time all configurations share; SLUICE_DIFF_SEED repeats a run. For
+ * longer runs of one configuration, other file systems and replays: `node
+ * dist/test/differential/run.js --help`, such as `run.js --users --source-fs=xfs
+ * --flags=--cache=never --seconds=3600`.
  */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';

@@ -300,8 +300,8 @@ export class Performer {
   }
 
   /**
-   * With --writeback pages may reach the host after the capability that was set later, and the host takes
-   * that for a write by which the file loses it.
+   * With --writeback pages may reach the host after the capability that was set later, and the host
+   * takes that for a write by which the file loses it.
    */
   #flush(on: Target): void {
     if (typeof on === 'number') {
@@ -404,9 +404,9 @@ export class Performer {
 
   /**
    * The kernel takes set-id bits and capabilities of a file on a FUSE mount before it asks the daemon
-   * (file_modified() in fuse_file_fallocate() and fuse_cache_write_iter()), other file systems after they
-   * have looked at what is asked for. So where a change was refused, or may have changed nothing (a hole beyond
-   * the end, on btrfs), they are taken on both sides.
+   * (file_modified() in fuse_file_fallocate() and fuse_cache_write_iter()), other file systems
+   * after they have looked at what is asked for. So where a change was refused, or may have changed
+   * nothing (a hole beyond the end, on btrfs), they are taken on both sides.
    */
   #settle(fd: number, result: number, isDoubtful = result < 0): Outcome {
     const stat = isDoubtful || result < 0 ? sys.fstat(fd) : result;

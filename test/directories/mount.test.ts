@@ -76,7 +76,8 @@ suite('directories', () => {
   }
 
   test('a file system that does not tell types in its directories', async (t) => {
-    // xfs has this with -n ftype=0, which needs version 4 of its format; new kernels do not mount that.
+    // xfs has this with -n ftype=0, which needs version 4 of its format; new kernels do not mount
+    // that.
     const source = await directoryOn(t, 'ext4', { mkfsFlags: ['-O', '^filetype'] });
     if (source === undefined) return;
     await shell('cd "$1"; mkdir d; touch f; ln -s f l; mkfifo p', [source]);

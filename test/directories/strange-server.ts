@@ -1,6 +1,6 @@
 /**
- * A FUSE file system of one directory whose cookies are beyond 2^63 and whose types are not told, mounted on
- * the directory of its argument. It ends when it is unmounted.
+ * A FUSE file system of one directory whose cookies are beyond 2^63 and whose types are not told,
+ * mounted on the directory of its argument. It ends when it is unmounted.
  */
 import { open } from 'node:fs/promises';
 import { ERRNO } from '../../src/shared/abi/errno.ts';

@@ -211,7 +211,8 @@ async function assertStopsNothingElse(t: TestContext, flags: readonly string[]):
     assert.ok(await waiter.endsWithin(5000), 'an unlock wakes nobody');
   }
 
-  // One whose request no lane has begun ends at once, one in the middle of it when the server answers.
+  // One whose request no lane has begun ends at once, one in the middle of it when the server
+  // answers.
   const interruptsBefore = (await mount.status())['interrupts'] as number;
   const queued = staters.slice(-20);
   for (const client of queued) client.kill();

@@ -1,5 +1,6 @@
 /**
- * One file under random operations, in every cache policy on every file system, against a model of it.
+ * One file under random operations, in every cache policy on every file system, against a model of
+ * it.
  *
  * SLUICE_FSX_SEED repeats a run. SLUICE_TEST_LONG=1 makes a million operations for each policy.
  */

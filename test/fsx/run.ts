@@ -1,6 +1,7 @@
 /**
- * The single-file tester by itself: `node dist/test/fsx/run.js --path MOUNT/f --backing SOURCE/f --seed 1
- * --operations 100000`. It prints its outcome as JSON; the exit code is 1 when something was found.
+ * The single-file tester by itself: `node dist/test/fsx/run.js --path MOUNT/f --backing SOURCE/f
+ * --seed 1 --operations 100000`. It prints its outcome as JSON; the exit code is 1 when something
+ * was found.
  */
 import { Command } from 'commander';
 import { runTask, type Task } from './tester.ts';

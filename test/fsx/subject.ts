@@ -162,8 +162,8 @@ export class Subject {
     this.memory.fill(0xee, 0, bytes);
     const result = libc.pread(descriptor.fd, this.address, bytes, from);
     if (direct && result === -ERRNO.EIO && this.#isXfs) {
-      // xfs of Linux 6.18, on a plain directory as well: "Direct I/O collision with buffered writes!" in the
-      // kernel's log, for blocks behind the former end that have no place yet.
+      // xfs of Linux 6.18, on a plain directory as well: "Direct I/O collision with buffered
+      // writes!" in the kernel's log, for blocks behind the former end that have no place yet.
       this.collisions++;
       this.checkRead(this.descriptors[0] as Descriptor, offset, length);
       return;

@@ -7,8 +7,8 @@ const TIMEOUT_MS = 20_000;
 
 /**
  * mount(8) can do it only since util-linux 2.39, so these are its system calls: open_tree(2) with
- * OPEN_TREE_CLONE and O_CLOEXEC, mount_setattr(2) with MOUNT_ATTR_IDMAP and a user namespace that has the
- * map, move_mount(2).
+ * OPEN_TREE_CLONE and O_CLOEXEC, mount_setattr(2) with MOUNT_ATTR_IDMAP and a user namespace that
+ * has the map, move_mount(2).
  */
 const SCRIPT = `
   my ($source, $target, $map) = @ARGV;

@@ -1,6 +1,6 @@
 /**
- * A parent that mounts by itself and hands the descriptor over, as systemd or a container runtime may.
- * Usage: given-fd-parent.js SOURCE MOUNTPOINT
+ * A parent that mounts by itself and hands the descriptor over, as systemd or a container runtime
+ * may. Usage: given-fd-parent.js SOURCE MOUNTPOINT
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';

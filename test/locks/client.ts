@@ -1,7 +1,7 @@
 /**
- * A process that takes locks when it is told to. It is a Perl program, since a thousand of them have to
- * fit: a line of its input is a command, a line of its output `ok`, the name of an errno, or what a
- * lock was found to be.
+ * A process that takes locks when it is told to. It is a Perl program, since a thousand of them
+ * have to fit: a line of its input is a command, a line of its output `ok`, the name of an errno,
+ * or what a lock was found to be.
  *
  *     open F PATH r|w|rw         set|wait|get F r|w|u START LENGTH     fcntl locks
  *     close F                    ofd F r|w|u START LENGTH              of the open file description

@@ -1,6 +1,7 @@
 /**
- * Many processes that wait for the same lock, made by one: as forks of a small Perl program a thousand of
- * them need little memory. Each prints `w` before it asks for the lock, `g` when it has it, and ends.
+ * Many processes that wait for the same lock, made by one: as forks of a small Perl program a
+ * thousand of them need little memory. Each prints `w` before it asks for the lock, `g` when it has
+ * it, and ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

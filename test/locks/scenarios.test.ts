@@ -18,8 +18,8 @@ const PENDING_MS = 250;
 type Places = Readonly<Record<string, string>>;
 
 /**
- * Nobody waits for the RELEASE behind the last close of a file. Whoever works on the mount comes after it
- * all the same; for others it takes a moment.
+ * Nobody waits for the RELEASE behind the last close of a file. Whoever works on the mount comes
+ * after it all the same; for others it takes a moment.
  */
 const RELEASE_MS = 200;
 

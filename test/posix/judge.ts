@@ -61,7 +61,8 @@ function judgeOne(plain: Trial, mounted: Trial | undefined): Judgement {
 /**
  * Judges what was tried on the mount, in the order of the plain directory's trials.
  *
- * @param flags - those of the mount, and the file system behind it, by which some differences are known
+ * @param flags - those of the mount, and the file system behind it, by which some differences are
+ * known
  */
 export function judge(
   plain: readonly Trial[],

@@ -83,7 +83,8 @@ for (const inodeFileHandles of ['prefer', 'never'] as const) {
       const { ino } = statSync(at('old'));
       const old = client.lookup(ROOT, 'old');
       client.ok(OP.UNLINK, ROOT, names('old'));
-      // ext4 takes the lowest free number, unless a descriptor keeps it: then there is no reuse to see.
+      // ext4 takes the lowest free number, unless a descriptor keeps it: then there is no reuse to
+      // see.
       writeFileSync(at('new'), 'newer');
       const fresh = client.lookup(ROOT, 'new');
       assert.notEqual(fresh.nodeid, old.nodeid);

@@ -1,6 +1,6 @@
 /**
- * Writes a new file and asks at once where its first data is, before the kernel writes back by itself.
- * Prints the answer, or -errno. Usage: seek-data.js FILE
+ * Writes a new file and asks at once where its first data is, before the kernel writes back by
+ * itself. Prints the answer, or -errno. Usage: seek-data.js FILE
  */
 import { O_CLOEXEC, O_CREAT, O_RDWR } from '../../src/shared/sys/constants.ts';
 import { addressOf, CString, lseek, open, write } from '../../src/shared/sys/libc.ts';

@@ -13,8 +13,8 @@ const SECONDS_EACH = isLongRun ? 15 : 1;
 const END_LIMIT_MS = 60_000;
 
 /**
- * The class `filesystem` without what works elsewhere than in its directory (bind-mount, binderfs, eventfd,
- * fanotify, io, ioprio, procfs) and what FUSE does not carry at all (fiemap, verity).
+ * The class `filesystem` without what works elsewhere than in its directory (bind-mount, binderfs,
+ * eventfd, fanotify, io, ioprio, procfs) and what FUSE does not carry at all (fiemap, verity).
  */
 const STRESSORS: readonly (readonly [name: string, ...options: string[]])[] = [
   ['access'],

@@ -127,7 +127,8 @@ suite('the trace of a mount', () => {
     const copies = ['COPY_FILE_RANGE', 'COPY_FILE_RANGE_64'];
     assert.ok(copies.some((name) => seen.has(name)));
     const missing = EXPECTED.filter((name) => !seen.has(name) && !copies.includes(name));
-    // Local file systems are told of no close when the file was only read; FLUSH comes of the writers.
+    // Local file systems are told of no close when the file was only read; FLUSH comes of the
+    // writers.
     assert.deepEqual(missing, []);
     const text = readFileSync(file, 'latin1');
     assert.ok(text.includes('"new\\x0aline \\x22quoted\\x22 \\x5c \\xc3\\xa9"'));

@@ -205,8 +205,8 @@ export class Dispatcher {
   }
 
   /**
-   * Whether some mount waits for a lane while all lanes are held up by others: no lane works for it and
-   * nothing of its ring was taken for several looks. Called at intervals.
+   * Whether some mount waits for a lane while all lanes are held up by others: no lane works for it
+   * and nothing of its ring was taken for several looks. Called at intervals.
    */
   isStarving(): boolean {
     this.#retryCloses();

@@ -292,8 +292,8 @@ export class Lanes {
   };
 
   /**
-   * EIO for a request whose lane died. While the lane was replying nobody here knows whether its reply
-   * went out: the kernel does, and takes ours only if it did not get that one.
+   * EIO for a request whose lane died. While the lane was replying nobody here knows whether its
+   * reply went out: the kernel does, and takes ours only if it did not get that one.
    */
   #answerFor(slot: number, thread: number, journal: ThreadJournal): void {
     const ctx = this.#ctx;

@@ -1,10 +1,11 @@
 /**
- * SETLKW requests that wait for somebody else's lock. They hold no slot, no lane and no descriptor, only
- * their message in main's memory, and are tried again by a lane when a lock on their inode is given up
- * through the mount, and from time to time, since a lock may also be given up behind it.
+ * SETLKW requests that wait for somebody else's lock. They hold no slot, no lane and no descriptor,
+ * only their message in main's memory, and are tried again by a lane when a lock on their inode is
+ * given up through the mount, and from time to time, since a lock may also be given up behind it.
  *
- * One request of an inode is tried at a time, first come, first served; those that have no chance after
- * what the others met are left out, so that an unlock costs a try or two and not one for each who waits.
+ * One request of an inode is tried at a time, first come, first served; those that have no chance
+ * after what the others met are left out, so that an unlock costs a try or two and not one for each
+ * who waits.
  */
 import { IN_HEADER, LK_IN } from '../../shared/abi/structs.ts';
 import { F_WRLCK } from '../../shared/sys/constants.ts';
@@ -171,7 +172,8 @@ export class LockWaits {
 
   /**
    * A signal came for a SETLKW.
-   * @returns the wait that ends, for its answer; undefined if a lane has it, which then tries once more
+   * @returns the wait that ends, for its answer; undefined if a lane has it, which then tries once
+   * more
    */
   interrupt(uniqueLo: number, uniqueHi: number): LockWait | undefined {
     const unique = uniqueOf(uniqueLo, uniqueHi);

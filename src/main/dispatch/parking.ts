@@ -1,6 +1,6 @@
 /**
- * Requests that wait in main's memory because their backing mount has its share of slots in use, or no
- * slot is free. First come, first served within a mount.
+ * Requests that wait in main's memory because their backing mount has its share of slots in use, or
+ * no slot is free. First come, first served within a mount.
  */
 import { IN_HEADER } from '../../shared/abi/structs.ts';
 import { PARKED_BYTES_LIMIT, PARKED_REQUESTS_LIMIT } from './policy.ts';

@@ -1,6 +1,7 @@
 /**
  * fusermount3, the setuid helper that mounts and unmounts for users without CAP_SYS_ADMIN. It opens
- * /dev/fuse, with the rights of its caller, and hands the descriptor back over a socket (SCM_RIGHTS, unix(7)).
+ * /dev/fuse, with the rights of its caller, and hands the descriptor back over a socket
+ * (SCM_RIGHTS, unix(7)).
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
@@ -80,8 +81,9 @@ export function discardByHelper(program: string, mountpoint: string): void {
 }
 
 /**
- * Unmounts by the helper; lazily it only takes the mount out of the tree. 0, or `-EBUSY`, or `-EINVAL`
- * when nothing of ours is mounted there. Rejects with SluiceError ERR_SLUICE_MOUNT for the rest.
+ * Unmounts by the helper; lazily it only takes the mount out of the tree. 0, or `-EBUSY`, or
+ * `-EINVAL` when nothing of ours is mounted there. Rejects with SluiceError ERR_SLUICE_MOUNT for
+ * the rest.
  */
 export async function unmountByHelper(
   program: string,

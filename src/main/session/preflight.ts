@@ -348,8 +348,8 @@ function isEmpty(path: string): boolean {
 }
 
 /**
- * That there is a way to mount: CAP_SYS_ADMIN or fusermount3, and a FUSE device that opens. The helper
- * opens it with the rights of its caller, so this process must be allowed to in either case.
+ * That there is a way to mount: CAP_SYS_ADMIN or fusermount3, and a FUSE device that opens. The
+ * helper opens it with the rights of its caller, so this process must be allowed to in either case.
  */
 export function checkFuse(): void {
   if (!hasCapability(CAP_SYS_ADMIN)) {

@@ -36,12 +36,12 @@ export interface UnmountRequest {
 }
 
 /**
- * Unmounts what `mountFuse` mounted: plainly, again while busy, and after `timeoutMs` lazily, which is
- * warned about. It takes up to three seconds longer when nobody answers. After `lazy` a thread may still
- * wait for the mount: the process exits only once every descriptor of the connection is closed.
- * `fuseFd` must still be open: it tells our mount from a later one with the same numbers. A given
- * descriptor is left alone. Rejects with SluiceError ERR_SLUICE_MOUNT when the mount could not
- * be taken out of the tree.
+ * Unmounts what `mountFuse` mounted: plainly, again while busy, and after `timeoutMs` lazily, which
+ * is warned about. It takes up to three seconds longer when nobody answers. After `lazy` a thread
+ * may still wait for the mount: the process exits only once every descriptor of the connection is
+ * closed. `fuseFd` must still be open: it tells our mount from a later one with the same numbers. A
+ * given descriptor is left alone. Rejects with SluiceError ERR_SLUICE_MOUNT when the mount could
+ * not be taken out of the tree.
  */
 export async function unmount(
   device: MountedDevice,

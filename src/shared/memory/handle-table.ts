@@ -213,7 +213,8 @@ export class HandleTable {
   #free(index: number): void {
     const cells = this.#cells;
     const at = this.#at(index);
-    // Exactly one thread gets here for a handle; a late use() only adds to the count and takes it off.
+    // Exactly one thread gets here for a handle; a late use() only adds to the count and takes it
+    // off.
     if (Atomics.compareExchange(cells, at + USES, OPEN | CLOSING, 0) !== (OPEN | CLOSING)) return;
     const fd = cells[at + FD];
     Atomics.sub(cells, cells[at + IS_DIR] === 1 ? H_DIRS : H_FILES, 1);

@@ -6,8 +6,8 @@
  * generation moves on. Slot 1 epoch 0 is the root.
  *
  * Identity is inode number, device and mount, and where there is one the host's file handle, which
- * tells a file from one that had its number before. 64 stripes, each a linear hash table with its own lock: a stripe grows by one
- * bucket at a time, so nobody ever waits for a rehash.
+ * tells a file from one that had its number before. 64 stripes, each a linear hash table with its
+ * own lock: a stripe grows by one bucket at a time, so nobody ever waits for a rehash.
  *
  * The lookup count is the kernel's: 0 is terminal. A lookup adds by compare-and-swap from n > 0 only,
  * else it inserts under the stripe lock; a forget subtracts, and who reaches 0 removes under the same
@@ -427,8 +427,9 @@ export class InodeTable {
   }
 
   /**
-   * Whether an entry is of this file. Two handles tell. An entry without one has a descriptor, so that its
-   * number cannot have gone to another file; where only the entry has a handle the number has to do.
+   * Whether an entry is of this file. Two handles tell. An entry without one has a descriptor, so
+   * that its number cannot have gone to another file; where only the entry has a handle the number
+   * has to do.
    */
   #matches(at: number, hash: number, identity: Int32Array): boolean {
     const cells = this.#cells;

@@ -91,8 +91,8 @@ export class LockOwners {
   }
 
   /**
-   * Enters an owner with its descriptor and uses it, as use() does. Another thread of that owner may have
-   * been faster: then fd(index) is another one.
+   * Enters an owner with its descriptor and uses it, as use() does. Another thread of that owner
+   * may have been faster: then fd(index) is another one.
    * @returns the index, 0 when there are too many
    */
   add(

@@ -156,7 +156,8 @@ export class RequestSlots {
     const at = this.#at(slot);
     const { cells: notes, itemAt } = journal;
     this.#cells[at + HANDED_TO] = mount;
-    // Pairs with the compareExchange in requeue(). The note goes in the same go: main may act from here.
+    // Pairs with the compareExchange in requeue(). The note goes in the same go: main may act from
+    // here.
     Atomics.store(this.#cells, at + STATE, SLOT_STATE.HANDED);
     notes[itemAt] = 0;
   }

@@ -1,7 +1,7 @@
 /**
- * User and group ids inside the values of POSIX ACL attributes (include/uapi/linux/posix_acl_xattr.h): a
- * version, then entries of tag, permissions and id, little-endian. What is no such value is left alone;
- * the host refuses it.
+ * User and group ids inside the values of POSIX ACL attributes
+ * (include/uapi/linux/posix_acl_xattr.h): a version, then entries of tag, permissions and id,
+ * little-endian. What is no such value is left alone; the host refuses it.
  */
 import { FORBIDDEN_ID, mapId } from './id-map.ts';
 

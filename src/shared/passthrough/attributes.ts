@@ -278,10 +278,12 @@ function isPrivilegeKill(ctx: Context, valid: number): boolean {
 /**
  * There are two causes for a SETATTR that sets nothing.
  *
- * - A write or fallocate is about to happen that takes the set-id bits, unless the caller has CAP_FSETID: then it was
+ * - A write or fallocate is about to happen that takes the set-id bits, unless the caller has
+ * CAP_FSETID: then it was
  *   for file capabilities alone (ATTR_KILL_PRIV), which the kernel has removed itself. Somebody has the file open
  *   for writing.
- * - chown(2) with neither a user nor a group, which takes the bits whoever asks, and which is for the owner. FUSE
+ * - chown(2) with neither a user nor a group, which takes the bits whoever asks, and which is for
+ * the owner. FUSE
  *   does not check that: fuse_setattr() takes back the ATTR_MODE that notify_change() made of it.
  */
 function clearSetIds(ctx: Context, slot: number, fd: number, isOpen: boolean): number {

@@ -52,8 +52,8 @@ function callingProcess(ctx: Context): Process | undefined {
  * Runs a creation as the caller, and comes back. Directory and name must be resolved before it.
  *
  * The kernel has checked the caller's rights by all he has; we know his ids and one group. Where the
- * host then refuses, the rest is looked up in /proc: other groups, as an ACL may name them, and capabilities of
- * callers that are not root.
+ * host then refuses, the rest is looked up in /proc: other groups, as an ACL may name them, and
+ * capabilities of callers that are not root.
  */
 export function createAsCaller(
   ctx: Context,
@@ -116,8 +116,8 @@ export function takeCallersGroups(ctx: Context): void {
 
 /**
  * Whether a file of this group keeps its set-group-id bit when the caller changes it: he is in the
- * group, or has CAP_FSETID (in_group_or_capable, fs/inode.c). Only asked where the group may not execute, since
- * else the bit goes in any case.
+ * group, or has CAP_FSETID (in_group_or_capable, fs/inode.c). Only asked where the group may not
+ * execute, since else the bit goes in any case.
  */
 export function callerKeepsSetGid(ctx: Context, gid: number): boolean {
   if (ctx.callerGid() === gid) return true;

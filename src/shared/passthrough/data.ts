@@ -119,9 +119,9 @@ function wantsDirect(ctx: Context, flagsOffset: number): boolean {
 }
 
 /**
- * Another descriptor of the request's file, without O_DIRECT, for what the handle's refuses with EINVAL
- * although nobody asked for direct I/O: pages of the kernel's cache, which it writes by any handle that
- * is open, and a client that has taken O_DIRECT off its descriptor by fcntl(2).
+ * Another descriptor of the request's file, without O_DIRECT, for what the handle's refuses with
+ * EINVAL although nobody asked for direct I/O: pages of the kernel's cache, which it writes by any
+ * handle that is open, and a client that has taken O_DIRECT off its descriptor by fcntl(2).
  */
 function bufferedFd(ctx: Context, accessMode: number): number {
   return openInodeBriefly(ctx, ctx.nodeLo, accessMode | O_CLOEXEC);
@@ -307,8 +307,8 @@ export function fallocateFile(ctx: Context): number {
 
 /**
  * LSEEK: SEEK_DATA and SEEK_HOLE; the other forms the kernel answers itself. With its writeback cache
- * it asks without writing back first, and data that the host has not seen would be told as a hole, which
- * cp(1) does not copy. After ENOSYS it answers by itself: all of the file is data.
+ * it asks without writing back first, and data that the host has not seen would be told as a hole,
+ * which cp(1) does not copy. After ENOSYS it answers by itself: all of the file is data.
  */
 export function lseekFile(ctx: Context): number {
   if (ctx.has(NEGOTIATED.WRITEBACK)) return -ERRNO.ENOSYS;

@@ -1,6 +1,6 @@
 /**
- * Capabilities of files. Whatever changes a file takes its security.capability, and the host sees to that
- * by itself; but not where --xattrmap has given the attribute another name.
+ * Capabilities of files. Whatever changes a file takes its security.capability, and the host sees
+ * to that by itself; but not where --xattrmap has given the attribute another name.
  */
 import { ERRNO } from '../abi/errno.ts';
 import { S_IFREG } from '../sys/constants.ts';

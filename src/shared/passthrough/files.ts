@@ -58,8 +58,8 @@ import { setSecurityLabel } from './security-label.ts';
 import { beginSetIdKill, endSetIdKill, killsSetIds } from './set-ids.ts';
 
 /**
- * What happens on such descriptors is never done in place: RWF_NOWAIT does not keep direct I/O or O_SYNC
- * from waiting for the disk, and O_APPEND is a descriptor's of an append-only file.
+ * What happens on such descriptors is never done in place: RWF_NOWAIT does not keep direct I/O or
+ * O_SYNC from waiting for the disk, and O_APPEND is a descriptor's of an append-only file.
  */
 const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC | O_APPEND;
 
@@ -85,8 +85,8 @@ function directoryReplyFlags(ctx: Context): number {
 }
 
 /**
- * Counts the descriptor of a handle before it is opened, so that nothing is created or truncated for an
- * open that cannot be. What enterHandle() does not take, finish() gives back.
+ * Counts the descriptor of a handle before it is opened, so that nothing is created or truncated
+ * for an open that cannot be. What enterHandle() does not take, finish() gives back.
  * @returns 0 or -errno
  */
 function reserveHandle(ctx: Context): number {
@@ -149,8 +149,8 @@ function openKillingSetIds(ctx: Context, slot: number, flags: number, openFlags:
 
 /**
  * Whether to open with O_APPEND what does not open without: an append-only file (chattr +a). Such a
- * descriptor is good for appending alone, see appendsOnly(). Pages that the kernel writes back have places of
- * their own, so there is none with its writeback cache.
+ * descriptor is good for appending alone, see appendsOnly(). Pages that the kernel writes back have
+ * places of their own, so there is none with its writeback cache.
  */
 function isForAppending(ctx: Context, fd: number, wanted: number): boolean {
   return fd === -ERRNO.EPERM && (wanted & O_APPEND) !== 0 && !ctx.has(NEGOTIATED.WRITEBACK);
@@ -335,8 +335,9 @@ export function tmpfile(ctx: Context): number {
 }
 
 /**
- * FLUSH: the owner's locks go, and the host sees a close(2) of its own, which is where NFS and quotas report errors. Local file
- * systems do nothing there, and are told nothing. Running out of descriptors must not fail a close(2).
+ * FLUSH: the owner's locks go, and the host sees a close(2) of its own, which is where NFS and
+ * quotas report errors. Local file systems do nothing there, and are told nothing. Running out of
+ * descriptors must not fail a close(2).
  */
 export function flush(ctx: Context): number {
   if (ctx.has(NEGOTIATED.NO_OPEN)) return -ERRNO.ENOSYS;

@@ -1,7 +1,7 @@
 /**
- * Translation of user or group ids between the mount's clients ("guest" in the rules, which are those of
- * virtiofsd) and the source ("host"). The directions are independent of each other, and an id that no
- * rule takes stays as it is.
+ * Translation of user or group ids between the mount's clients ("guest" in the rules, which are
+ * those of virtiofsd) and the source ("host"). The directions are independent of each other, and an
+ * id that no rule takes stays as it is.
  */
 import { SluiceError } from '../errors.ts';
 

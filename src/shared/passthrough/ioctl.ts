@@ -1,9 +1,10 @@
 /**
  * IOCTL: the inode flags of lsattr(1) and chattr(1), and project ids. VFS takes these commands apart
- * itself and checks that the caller owns the file, and that only CAP_LINUX_IMMUTABLE changes the immutable
- * and append-only flags (fs/file_attr.c); then FUSE opens the inode for reading, sends one IOCTL and
- * releases it. Everything else is ENOTTY, also FS_IOC32_SETFLAGS: that number comes to a server unchecked
- * from any caller, and for 32-bit programs Linux itself makes FS_IOC_SETFLAGS of it.
+ * itself and checks that the caller owns the file, and that only CAP_LINUX_IMMUTABLE changes the
+ * immutable and append-only flags (fs/file_attr.c); then FUSE opens the inode for reading, sends
+ * one IOCTL and releases it. Everything else is ENOTTY, also FS_IOC32_SETFLAGS: that number comes
+ * to a server unchecked from any caller, and for 32-bit programs Linux itself makes FS_IOC_SETFLAGS
+ * of it.
  */
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_IOCTL_DIR } from '../abi/flags.ts';

@@ -1,6 +1,6 @@
 /**
- * Locks on the files behind, so that whoever locks them there and whoever locks them through the mount
- * see each other: GETLK, SETLK, SETLKW, and the unlocks in FLUSH and RELEASE.
+ * Locks on the files behind, so that whoever locks them there and whoever locks them through the
+ * mount see each other: GETLK, SETLK, SETLKW, and the unlocks in FLUSH and RELEASE.
  *
  * fcntl locks of an owner are taken by a descriptor of that owner's as locks of its open file
  * description; flock locks by the descriptor of the open file. Nothing here waits: SETLKW that finds
@@ -64,8 +64,8 @@ export function setlk(ctx: Context): number {
 }
 
 /**
- * What a RELEASE unlocks, in the order in which main reads requests: whoever comes after a close(2) finds
- * the lock gone, although nobody waited for the RELEASE. Only where unlocking cannot block.
+ * What a RELEASE unlocks, in the order in which main reads requests: whoever comes after a close(2)
+ * finds the lock gone, although nobody waited for the RELEASE. Only where unlocking cannot block.
  */
 export function releaseLocksAhead(ctx: Context): void {
   if (!ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return;
@@ -88,8 +88,8 @@ export function releaseOwner(ctx: Context, ownerLo: number, ownerHi: number): vo
 }
 
 /**
- * Releases what is locked by a handle that is about to be closed: its flock lock, and the locks of the
- * open file itself as an owner, for which no FLUSH came. May run twice.
+ * Releases what is locked by a handle that is about to be closed: its flock lock, and the locks of
+ * the open file itself as an owner, for which no FLUSH came. May run twice.
  */
 export function releaseLocksOfHandle(ctx: Context, handle: number): void {
   const { locks, handles, journal } = ctx.tables;

@@ -9,8 +9,9 @@ const LENGTH = OUT_HEADER.SIZE + NOTIFY_INVAL_INODE_OUT.SIZE;
 
 /**
  * Makes the kernel ask for the attributes and ACLs of the request's inode before it relies on them
- * again. With a negative offset it leaves the pages alone: only so it waits for no lock that the request
- * at hand may hold (fuse_reverse_inval_inode). An error says that the kernel does not know the inode any more.
+ * again. With a negative offset it leaves the pages alone: only so it waits for no lock that the
+ * request at hand may hold (fuse_reverse_inval_inode). An error says that the kernel does not know
+ * the inode any more.
  */
 export function invalidateAttributes(ctx: Context, fuseFd: number): void {
   const at = (ctx.scratch + SCRATCH.NOTIFICATION) >> 2;

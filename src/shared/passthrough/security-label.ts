@@ -17,8 +17,8 @@ import { procPathFromHere } from './inode-access.ts';
 import { hostXattrName } from './xattrs.ts';
 
 /**
- * Gives a new file the label that came with the request, if one did. By path, since it may be anything:
- * opening a device or fifo is no way to reach its attributes.
+ * Gives a new file the label that came with the request, if one did. By path, since it may be
+ * anything: opening a device or fifo is no way to reach its attributes.
  * @param fd any descriptor of it
  * @returns 0 or -errno; the file must not stay without its label
  */

@@ -1,8 +1,8 @@
 /**
- * Set-user-id and set-group-id bits, which a file loses when somebody without CAP_FSETID changes it or
- * gives it away. The host takes them as it would for the caller: the change is made without CAP_FSETID. One case
- * depends on the caller's groups: where the group may not execute, members keep the set-group-id bit
- * (setattr_should_drop_sgid, fs/attr.c).
+ * Set-user-id and set-group-id bits, which a file loses when somebody without CAP_FSETID changes it
+ * or gives it away. The host takes them as it would for the caller: the change is made without
+ * CAP_FSETID. One case depends on the caller's groups: where the group may not execute, members
+ * keep the set-group-id bit (setattr_should_drop_sgid, fs/attr.c).
  */
 import {
   CAP_FOWNER,
@@ -36,8 +36,8 @@ export function hasSetIds(ctx: Context, fd: number): boolean {
 }
 
 /**
- * Whether a change of data takes set-id bits. With HANDLE_KILLPRIV_V2 the kernel says so, where the caller has
- * no CAP_FSETID; without it nobody tells, and nearly always only root has it.
+ * Whether a change of data takes set-id bits. With HANDLE_KILLPRIV_V2 the kernel says so, where the
+ * caller has no CAP_FSETID; without it nobody tells, and nearly always only root has it.
  */
 export function killsSetIds(ctx: Context, isToldTo: boolean): boolean {
   return ctx.has(NEGOTIATED.KILLPRIV_V2) ? isToldTo : ctx.callerUid() !== 0;

@@ -1,7 +1,7 @@
 /**
- * Translation of the names of extended attributes between the mount's clients and the source ("server"),
- * by the rules of virtiofsd's --xattrmap. The first rule that matches decides; what it makes of a name is
- * not looked at again, so no map can loop.
+ * Translation of the names of extended attributes between the mount's clients and the source
+ * ("server"), by the rules of virtiofsd's --xattrmap. The first rule that matches decides; what it
+ * makes of a name is not looked at again, so no map can loop.
  */
 import { ERRNO } from '../abi/errno.ts';
 import { SluiceError } from '../errors.ts';
@@ -13,8 +13,8 @@ export interface XattrMap {
   /** The keys and prefixes the rules point into. */
   readonly bytes: Uint8Array;
   /**
-   * What security.capability is called on the host, where that is another name: the host does not know
-   * then that it has to go when the file changes.
+   * What security.capability is called on the host, where that is another name: the host does not
+   * know then that it has to go when the file changes.
    */
   readonly capability: string | undefined;
   /** Whether clients may use the attributes of POSIX ACLs. */
@@ -81,7 +81,8 @@ function findRule(
  * Translates the name a client uses.
  * @param at offset of its bytes, which a NUL follows
  * @param to where another name may be written, with room for XATTR_NAME_MAX + 1 bytes
- * @returns the offset of the host's name; -EPERM, -EOPNOTSUPP, or -ERANGE for a name that gets too long
+ * @returns the offset of the host's name; -EPERM, -EOPNOTSUPP, or -ERANGE for a name that gets too
+ * long
  */
 export function mapClientName(
   map: XattrMap,

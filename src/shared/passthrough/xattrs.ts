@@ -1,6 +1,6 @@
 /**
- * SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR. The calls of the f- family refuse O_PATH descriptors, so
- * they go by "<fd>" below /proc/self/fd, which is every lane's working directory.
+ * SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR. The calls of the f- family refuse O_PATH descriptors,
+ * so they go by "<fd>" below /proc/self/fd, which is every lane's working directory.
  */
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_SETXATTR_ACL_KILL_SGID } from '../abi/flags.ts';

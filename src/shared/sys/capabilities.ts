@@ -39,8 +39,9 @@ export function dropCapability(capability: number): number {
 }
 
 /**
- * The effective set of one thread: what it was when this was made, and what it is to be for the length
- * of a call. A change is one system call without an allocation. Only the thread that made it may use it.
+ * The effective set of one thread: what it was when this was made, and what it is to be for the
+ * length of a call. A change is one system call without an allocation. Only the thread that made it
+ * may use it.
  */
 export class EffectiveSet {
   readonly #header = header();

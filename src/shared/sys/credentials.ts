@@ -1,8 +1,8 @@
 /**
  * Ids of the calling thread. The raw system calls change one thread; libc's wrappers of the same name
- * change every thread of the process (nptl(7)). Only the effective ids change, so that the way back is
- * open; the kernel empties the effective capabilities with the effective uid 0 and fills them from the
- * permitted ones on return (capabilities(7)).
+ * change every thread of the process (nptl(7)). Only the effective ids change, so that the way back
+ * is open; the kernel empties the effective capabilities with the effective uid 0 and fills them
+ * from the permitted ones on return (capabilities(7)).
  */
 import { EffectiveSet, hasCapability } from './capabilities.ts';
 import { CAP_SETGID, CAP_SETUID } from './constants.ts';
@@ -38,8 +38,8 @@ export class Credentials {
   }
 
   /**
-   * Gives up the supplementary groups of this thread for good, so that acting as another user needs no
-   * switch of them: a set of groups that came with the daemon's own user must not help a caller.
+   * Gives up the supplementary groups of this thread for good, so that acting as another user needs
+   * no switch of them: a set of groups that came with the daemon's own user must not help a caller.
    * @returns 0 or -errno
    */
   dropGroups(): number {
@@ -55,7 +55,8 @@ export class Credentials {
   }
 
   /**
-   * Takes these ids, and one supplementary group or none; gid first, since without uid 0 it could not.
+   * Takes these ids, and one supplementary group or none; gid first, since without uid 0 it could
+   * not.
    * @param group a supplementary group, or -1 for none
    * @returns 0 or -errno; restore() is due in both cases
    */
