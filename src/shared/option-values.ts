@@ -1,6 +1,7 @@
 /**
  * Values of options: read from text, checked, and described in help and messages.
  */
+import { inspect } from 'node:util';
 import { z } from 'zod';
 import { SluiceError } from './errors.ts';
 import {
@@ -153,7 +154,10 @@ export function describeDefault(row: OptionRow): string {
 export function check(schema: z.ZodType, row: OptionRow, spelt: string, value: unknown): unknown {
   const result = schema.safeParse(value);
   if (!result.success) {
-    const shown = typeof value === 'string' ? `"${value}"` : String(value);
+    const shown =
+      typeof value === 'string'
+        ? `"${value}"`
+        : inspect(value, { breakLength: Number.POSITIVE_INFINITY });
     throw optionError(`${spelt}: ${shown} is not valid; give ${describeDomain(row)}`);
   }
   return result.data;

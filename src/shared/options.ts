@@ -2,6 +2,7 @@
  * From what a program or the command line asks for to the settled options of a mount.
  */
 import { isAbsolute, resolve } from 'node:path';
+import { inspect } from 'node:util';
 import { oneLine } from './errors.ts';
 import {
   DAY_SECONDS,
@@ -70,7 +71,8 @@ function absolutePath(path: string, workingDirectory: string): string {
 function checkedPath(what: string, path: unknown): string {
   const result = plainText.safeParse(path);
   if (!result.success) {
-    throw optionError(`${what}: "${String(path)}" is not a path; give the path of a directory`);
+    const shown = inspect(path, { breakLength: Number.POSITIVE_INFINITY });
+    throw optionError(`${what}: ${shown} is not a path; give the path of a directory`);
   }
   return result.data;
 }

@@ -77,7 +77,9 @@ class Lane {
   run(): void {
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
-    this.#ctx.credentials.dropGroups();
+    const error = this.#ctx.credentials.dropGroups();
+    if (error < 0)
+      throw new Error(`setgroups: ${errnoName(error)}; allow it in the seccomp profile`);
     this.#tell({ kind: 'started' });
     for (;;) {
       if (this.#serveOne()) continue;

@@ -125,6 +125,46 @@ const SCRIPTS: readonly (readonly [string, string])[] = [
     `for n in w o k; do cp /bin/true $n; setcap cap_net_raw+ep $n; chown 65531 $n; setcap cap_net_raw+ep $n; done
      as 65531 '' sh -c 'echo >> w'; chown 65532 o; for n in w o k; do getcap $n; done; show`,
   ],
+  [
+    'a caller without groups is not in the group of his own number',
+    `mkdir g; : > g/f; cat > try.cjs <<'END'
+       const fs = require('fs');
+       process.kill(process.pid, 'SIGSTOP');
+       try { fs.writeFileSync('g/f', 'x', { flag: 'r+' }); } catch (error) { console.log(error.code); }
+END
+     (exec setpriv --reuid 65531 --regid 65531 --clear-groups "$node" try.cjs) & pid=$!
+     until grep -q '^State:.T' /proc/$pid/status; do sleep 0.05; done
+     chgrp $pid g/f; chmod 2766 g/f; kill -CONT $pid; wait $pid
+     chgrp 0 g/f try.cjs; show`,
+  ],
+  [
+    'a set-group-id bit of what somebody with CAP_FSETID makes stays',
+    `mkdir g; chgrp 7000 g; chmod 2777 g; make='process.umask(0);
+       fs.closeSync(fs.openSync(process.argv[1] + "-file", "w", 0o2775));'
+     cd g; as 65531 '' "$node" -e "$make" user
+     as 65531 '' --inh-caps +fsetid --ambient-caps +fsetid "$node" -e "$make" capable; cd ..; show`,
+  ],
+  [
+    'a chown of nothing is for the owner, also while the file is written',
+    `for who in idle busy; do : > $who; chmod 4755 $who; done; exec 9<> busy
+     chown='const { chownSync } = fs; for (const name of ["idle", "busy"])
+       try { chownSync(name, -1, -1); } catch {}'
+     as 65531 '' "$node" -e "$chown"; show; exec 9>&-
+     for who in idle busy; do chown 65531 $who; chmod 4755 $who; done
+     as 65531 '' "$node" -e "$chown"; show`,
+  ],
+  [
+    'an ACL set by somebody outside the group takes the set-group-id bit',
+    `for gid in 0 7000 65531; do : > $gid; chown 65531:$gid $gid; chmod 2755 $gid; done
+     as 65531 '' setfacl -m u:65532:r 0 7000 65531; show`,
+  ],
+  [
+    'trusted names are for CAP_SYS_ADMIN',
+    `: > f; chown 65531 f; setfattr -n trusted.t -v 1 f; setfattr -n user.u -v 1 f
+     as 65531 '' getfattr -m - f
+     as 65531 '' --inh-caps +sys_admin --ambient-caps +sys_admin getfattr -m - f
+     setpriv --bounding-set -sys_admin --inh-caps -sys_admin getfattr -m - f; show`,
+  ],
 ];
 
 test('acting as the caller', TIME_LIMIT, async (t) => {

@@ -48,7 +48,7 @@ import {
   truncate,
   utimensat,
 } from '../sys/libc.ts';
-import { callerHas } from './caller.ts';
+import { callerHas, callerMayWrite } from './caller.ts';
 import { NEGOTIATED, type Validity } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
 import { dropFileCapability } from './file-capability.ts';
@@ -278,20 +278,23 @@ function isPrivilegeKill(ctx: Context, valid: number): boolean {
 /**
  * There are two causes for a SETATTR that sets nothing.
  *
- * - A write or fallocate is about to happen that takes the set-id bits, unless the caller has
- * CAP_FSETID: then it was
- *   for file capabilities alone (ATTR_KILL_PRIV), which the kernel has removed itself. Somebody has the file open
- *   for writing.
- * - chown(2) with neither a user nor a group, which takes the bits whoever asks, and which is for
- * the owner. FUSE
- *   does not check that: fuse_setattr() takes back the ATTR_MODE that notify_change() made of it.
+ * A write or fallocate is about to happen that takes the set-id bits, unless the caller has
+ * CAP_FSETID: then it was for file capabilities alone (ATTR_KILL_PRIV), which the kernel has removed
+ * itself. Somebody has the file open for writing, and the caller may write to it, unless that right
+ * was taken from him since he opened it; then the bits go with the write itself.
+ *
+ * Or chown(2) was called with neither a user nor a group, which takes the bits whoever asks, and
+ * which is for the owner. FUSE does not check that: fuse_setattr() takes back the ATTR_MODE that
+ * notify_change() made of it.
  */
 function clearSetIds(ctx: Context, slot: number, fd: number, isOpen: boolean): number {
   const mode = modeWithoutSetIds(ctx, fd);
   if (mode < 0) return 0;
+  const isOwner = callerOwns(ctx);
   if (ctx.has(NEGOTIATED.NO_OPEN) || ctx.tables.handles.hasWriter(slot)) {
     if (callerHas(ctx, CAP_FSETID)) return 0;
-  } else if (!callerOwns(ctx)) {
+    if (!isOwner && !callerMayWrite(ctx, fd)) return 0;
+  } else if (!isOwner) {
     return -ERRNO.EPERM;
   }
   return changeMode(ctx, fd, isOpen, mode);

@@ -5,12 +5,23 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_EXT_GROUPS } from '../abi/flags.ts';
-import { CAP_DAC_OVERRIDE, CAP_FSETID, CAP_MKNOD } from '../sys/constants.ts';
+import { OP } from '../abi/opcodes.ts';
+import { CREATE_IN, MKNOD_IN } from '../abi/structs.ts';
+import {
+  AT_EACCESS,
+  CAP_DAC_OVERRIDE,
+  CAP_FSETID,
+  CAP_MKNOD,
+  S_ISGID,
+  W_OK,
+} from '../sys/constants.ts';
 import { INVALID_ID } from '../sys/credentials.ts';
+import { faccessat2 } from '../sys/libc.ts';
 import { NEGOTIATED } from './config.ts';
 import type { Context } from './context.ts';
 import { findExtension, groupAt, groupCount } from './extensions.ts';
 import { FORBIDDEN_ID } from './id-map.ts';
+import { procPath } from './inode-access.ts';
 
 /** Creates a name in a directory, by what the request at hand says. @returns 0, a descriptor, or -errno */
 export type Creation = (ctx: Context, dirFd: number, name: number) => number;
@@ -21,9 +32,11 @@ const OVERFLOW_GID = 65534;
 /** Capabilities a caller without uid 0 may have that count when something is created. */
 const CREATING_CAPABILITIES = (1 << CAP_DAC_OVERRIDE) | (1 << CAP_MKNOD) | (1 << CAP_FSETID);
 
-/** Of a process: all its groups, as the host has them, and the low 32 bits of its effective capabilities. */
+/** Of a process: all its groups, as the host has them, and the low 32 effective capabilities. */
 interface Process {
   readonly groups: readonly number[];
+  /** False on an idmapped mount, where its groups are others. */
+  readonly hasGroups: boolean;
   readonly capabilities: number;
 }
 
@@ -32,19 +45,39 @@ function callingProcess(ctx: Context): Process | undefined {
   const pid = ctx.callerPid();
   // 0: it lives outside our pid namespace.
   if (pid === 0) return undefined;
-  // Its ids are not those it has on an idmapped mount.
-  if (ctx.has(NEGOTIATED.ALLOW_IDMAP)) return undefined;
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
-    const groups = /^Groups:\s*(.*)$/m.exec(status)?.[1].match(/\d+/g) ?? [];
-    const effective = /^CapEff:\s*[0-9a-f]*([0-9a-f]{8})$/m.exec(status)?.[1] ?? '0';
-    // Capabilities in a user namespace of his own mean nothing to the file system behind us.
-    const isOurs = readlinkSync(`/proc/${pid}/ns/user`) === readlinkSync('/proc/self/ns/user');
-    const capabilities = isOurs ? Number.parseInt(effective, 16) : 0;
+    // A process without groups has an empty line: the next one is not to be taken for it.
+    const groups = /^Groups:[ \t]*(.*)$/m.exec(status)?.[1].match(/\d+/g) ?? [];
+    const capabilities = capabilitiesOf(ctx, pid, status);
+    if (ctx.has(NEGOTIATED.ALLOW_IDMAP)) return { groups: [], hasGroups: false, capabilities };
     const known = groups.map((gid) => ctx.hostGid(Number(gid)));
-    return { groups: known.filter((gid) => gid !== FORBIDDEN_ID), capabilities };
+    const usable = known.filter((gid) => gid !== FORBIDDEN_ID);
+    return { groups: usable, hasGroups: true, capabilities };
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * The low 32 capabilities a thread acts with: none where they are not those of the request, which
+ * another thread may make in its name (nfsd, io_uring), or of our user namespace, the only one that
+ * means something to the file system behind.
+ */
+function capabilitiesOf(ctx: Context, pid: number, status: string): number {
+  const fsuid = /^Uid:(?:[ \t]+\d+){3}[ \t]+(\d+)$/m.exec(status)?.[1];
+  if (Number(fsuid) !== ctx.clientUid() && !ctx.has(NEGOTIATED.ALLOW_IDMAP)) return 0;
+  if (!isInOurUserNamespace(pid)) return 0;
+  const effective = /^CapEff:[ \t]*[0-9a-f]*([0-9a-f]{8})$/m.exec(status)?.[1] ?? '0';
+  return Number.parseInt(effective, 16);
+}
+
+/** Also false without CAP_SYS_PTRACE, which it takes to look. */
+function isInOurUserNamespace(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/user`) === readlinkSync('/proc/self/ns/user');
+  } catch {
+    return false;
   }
 }
 
@@ -70,13 +103,28 @@ export function createAsCaller(
   if (uid === INVALID_ID || gid === INVALID_ID) return -ERRNO.EOVERFLOW;
   const group = supplementaryGroup(ctx);
   if (group === -ERRNO.EINVAL) return group;
-  if (!ctx.has(NEGOTIATED.CREATE_SUPP_GROUP)) return createWithAll(ctx, creation, dirFd, name);
+  // The host takes a set-group-id bit without a word from who has no right to it.
+  const needsAll = !ctx.has(NEGOTIATED.CREATE_SUPP_GROUP) || (newMode(ctx) & S_ISGID) !== 0;
+  if (needsAll) return createWithAll(ctx, creation, dirFd, name);
   let result = credentials.become(uid, gid, group);
   if (result === 0) result = creation(ctx, dirFd, name);
   ctx.becomeSelf();
   if (ctx.isUnsafe) return -ERRNO.EIO;
   const isRefused = result === -ERRNO.EACCES || result === -ERRNO.EPERM;
   return isRefused ? createWithAll(ctx, creation, dirFd, name) : result;
+}
+
+/** The mode asked for, of what is no directory: a directory keeps its set-group-id bit. */
+function newMode(ctx: Context): number {
+  switch (ctx.opcode) {
+    case OP.MKNOD:
+      return ctx.arg32(MKNOD_IN.mode);
+    case OP.CREATE:
+    case OP.TMPFILE:
+      return ctx.arg32(CREATE_IN.mode);
+    default:
+      return 0;
+  }
 }
 
 /** The group the kernel sends along: that of the directory, if the caller is in it. */
@@ -93,9 +141,10 @@ function createWithAll(ctx: Context, creation: Creation, dirFd: number, name: nu
   const { credentials } = ctx;
   const process = callingProcess(ctx);
   const groups = process?.groups ?? [];
-  // Of a process we cannot see the kernel alone knows the rights, and it has checked them.
-  const unseen = ctx.config.defaultPermissions ? 1 << CAP_DAC_OVERRIDE : 0;
-  const capabilities = (process?.capabilities ?? unseen) & CREATING_CAPABILITIES;
+  // Whose groups we cannot see, of him the kernel alone knows the rights, and it has checked them.
+  const isUnseen = process?.hasGroups !== true && ctx.config.defaultPermissions;
+  const unseen = isUnseen ? 1 << CAP_DAC_OVERRIDE : 0;
+  const capabilities = ((process?.capabilities ?? 0) | unseen) & CREATING_CAPABILITIES;
   let result = credentials.becomeWithGroups(ctx.callerUid(), ctx.callerGid(), groups);
   if (result === 0 && capabilities !== 0) result = credentials.limitCapabilities(capabilities);
   if (result === 0) result = creation(ctx, dirFd, name);
@@ -108,10 +157,38 @@ export function takeCallersGroups(ctx: Context): void {
   const process = callingProcess(ctx);
   if (((process?.capabilities ?? 0) & (1 << CAP_FSETID)) === 0) ctx.dropFsetid();
   const { credentials } = ctx;
+  credentials.becomeWithGroups(credentials.uid, knownGid(ctx), process?.groups ?? []);
+}
+
+/** Of a group without a number here the caller has no more rights than of one he is not in. */
+function knownGid(ctx: Context): number {
   const gid = ctx.callerGid();
-  // Of a group without a number here the caller has no more rights than of one he is not in.
-  const known = gid === FORBIDDEN_ID || gid === INVALID_ID ? OVERFLOW_GID : gid;
-  credentials.becomeWithGroups(credentials.uid, known, process?.groups ?? []);
+  return gid === FORBIDDEN_ID || gid === INVALID_ID ? OVERFLOW_GID : gid;
+}
+
+/**
+ * Has this thread act by no group but the caller's first, and without CAP_FSETID, until both are
+ * restored: the kernel has decided that a set-group-id bit is to go.
+ */
+export function takeNoGroups(ctx: Context): void {
+  ctx.dropFsetid();
+  const { credentials } = ctx;
+  credentials.becomeWithGroups(credentials.uid, knownGid(ctx), []);
+}
+
+/** Whether the caller may write to a file, of any descriptor, as the host sees him. */
+export function callerMayWrite(ctx: Context, fd: number): boolean {
+  const { credentials } = ctx;
+  const uid = ctx.callerUid();
+  const gid = ctx.callerGid();
+  const isNobody = [uid, gid].some((id) => id === INVALID_ID || id === FORBIDDEN_ID);
+  if (isNobody || !credentials.canSwitch) return false;
+  let result = credentials.becomeWithGroups(uid, gid, callingProcess(ctx)?.groups ?? []);
+  if (result === 0) {
+    result = faccessat2(ctx.config.procSelfFd, procPath(ctx, fd), W_OK, AT_EACCESS);
+  }
+  ctx.becomeSelf();
+  return result === 0;
 }
 
 /**

@@ -67,7 +67,7 @@ export const NEGOTIATED = {
   SETXATTR_EXT: 32,
   SUBMOUNTS: 64,
   NO_EXPORT: 128,
-  /** The umask comes with the request, and the host applies it. */
+  /** The umask comes with the request, and the host applies it: the kernel checks ACLs. */
   DONT_MASK: 256,
   /** The caller's supplementary group that counts comes with creating requests. */
   CREATE_SUPP_GROUP: 512,

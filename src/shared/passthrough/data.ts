@@ -50,7 +50,7 @@ import { type Context, DEFER, int64, SCRATCH } from './context.ts';
 import { dropFileCapability } from './file-capability.ts';
 import { handleFd } from './files.ts';
 import { openInodeBriefly } from './inode-access.ts';
-import { beginSetIdKill, endSetIdKill, hasSetIds, killsSetIds } from './set-ids.ts';
+import { beginSetIdKill, endSetIdKill, hasSetIds, killsSetIds, takesSetIds } from './set-ids.ts';
 
 /** The largest count op 47 can answer; whole pages, as the kernel's own MAX_RW_COUNT. */
 const MAX_COPY_BYTES = 0x7ffff000;
@@ -297,8 +297,7 @@ export function fallocateFile(ctx: Context): number {
   }
   const dropped = dropFileCapability(ctx, fd, ctx.nodeLo);
   if (dropped < 0) return dropped;
-  // With HANDLE_KILLPRIV_V2 the kernel sends a SETATTR for the set-id bits.
-  const kill = killsSetIds(ctx, false);
+  const kill = takesSetIds(ctx, fd);
   if (kill) beginSetIdKill(ctx, fd);
   const error = fallocate(fd, mode, offset, length);
   if (kill) endSetIdKill(ctx);
@@ -356,7 +355,7 @@ function copy(ctx: Context): number {
   }
   const dropped = dropFileCapability(ctx, fdOut, ctx.argLo(COPY_FILE_RANGE_IN.nodeid_out));
   if (dropped < 0) return dropped;
-  const kill = killsSetIds(ctx, false);
+  const kill = takesSetIds(ctx, fdOut);
   if (kill) beginSetIdKill(ctx, fdOut);
   const count = copyFileRange(
     fdIn,

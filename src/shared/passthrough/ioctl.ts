@@ -10,6 +10,8 @@ import { ERRNO } from '../abi/errno.ts';
 import { FUSE_IOCTL_DIR } from '../abi/flags.ts';
 import { IOCTL_IN, IOCTL_OUT } from '../abi/structs.ts';
 import {
+  CAP_FOWNER,
+  CAP_LINUX_IMMUTABLE,
   FS_IOC_FSGETXATTR,
   FS_IOC_FSSETXATTR,
   FS_IOC_GETFLAGS,
@@ -18,6 +20,7 @@ import {
   O_RDONLY,
 } from '../sys/constants.ts';
 import { ioctl } from '../sys/libc.ts';
+import { callerHas } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
 import type { Context } from './context.ts';
 import { handleFd } from './files.ts';
@@ -59,11 +62,15 @@ function store(ctx: Context, command: number, bytes: number): number {
   if (from + bytes > ctx.message + ctx.lengthBytes) return -ERRNO.EINVAL;
   const fd = ioctlFd(ctx);
   if (fd < 0) return fd;
-  // xfs takes set-id bits when the project of a file changes, unless CAP_FSETID is there.
+  // The host asks for capabilities as well: xfs takes set-id bits when a project changes. VFS has
+  // checked that the file is the caller's.
   const isOrdinary = ctx.clientUid() !== 0;
-  if (isOrdinary) ctx.dropFsetid();
+  if (isOrdinary) {
+    const immutable = callerHas(ctx, CAP_LINUX_IMMUTABLE) ? 1 << CAP_LINUX_IMMUTABLE : 0;
+    ctx.credentials.limitCapabilities((1 << CAP_FOWNER) | immutable);
+  }
   const error = ioctl(fd, command, ctx.address(from));
-  if (isOrdinary) ctx.restoreFsetid();
+  if (isOrdinary) ctx.becomeSelf();
   if (error < 0) return error;
   ctx.zero(0, IOCTL_OUT.SIZE);
   return IOCTL_OUT.SIZE;

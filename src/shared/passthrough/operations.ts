@@ -112,6 +112,8 @@ function makeOperations(rows: readonly (readonly [number, Operation])[]): Operat
 export function runOperation(ctx: Context): number {
   const row = ctx.opcode < OPCODE_LIMIT ? ROW_BY_OPCODE[ctx.opcode] : undefined;
   if (row === undefined) return -ERRNO.ENOSYS;
+  // Somebody else's ids are no ids to act by.
+  if (ctx.isUnsafe) return -ERRNO.EIO;
   if (ctx.lengthBytes < IN_HEADER.SIZE + row.inSizeBytes) return -ERRNO.EINVAL;
   if (extensionBytes(ctx) > 0) {
     if (!areExtensionsSound(ctx, row.inSizeBytes)) return -ERRNO.EINVAL;

@@ -6,6 +6,7 @@
  */
 import {
   CAP_FOWNER,
+  CAP_FSETID,
   S_IFDIR,
   S_IFMT,
   S_ISGID,
@@ -30,7 +31,9 @@ function gidAt(ctx: Context): number {
 
 /** Whether a file, of any descriptor, has set-id bits to lose. */
 export function hasSetIds(ctx: Context, fd: number): boolean {
-  if (statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS) < 0) return false;
+  const error = statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS);
+  // What cannot be seen is taken.
+  if (error < 0) ctx.u32[(ctx.scratch + SCRATCH.STATX2 + STATX.mode) >> 2] = S_ISUID;
   const mode = modeAt(ctx);
   return (mode & (S_ISUID | S_ISGID)) !== 0 && (mode & S_IFMT) !== S_IFDIR;
 }
@@ -41,6 +44,11 @@ export function hasSetIds(ctx: Context, fd: number): boolean {
  */
 export function killsSetIds(ctx: Context, isToldTo: boolean): boolean {
   return ctx.has(NEGOTIATED.KILLPRIV_V2) ? isToldTo : ctx.callerUid() !== 0;
+}
+
+/** The same for changes of which the kernel says nothing, but sends a SETATTR for some of them. */
+export function takesSetIds(ctx: Context, fd: number): boolean {
+  return hasSetIds(ctx, fd) && !callerHas(ctx, CAP_FSETID);
 }
 
 /** Whether a set-group-id bit, which hasSetIds() has just looked at, is left to members of the group. */

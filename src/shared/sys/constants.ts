@@ -12,12 +12,15 @@ function byArch(x64: number, arm64: number): number {
 export const SYS = {
   capget: byArch(125, 90),
   capset: byArch(126, 91),
+  getgroups: byArch(115, 158),
   setgroups: byArch(116, 159),
+  prctl: byArch(157, 167),
   setresuid: byArch(117, 147),
   setresgid: byArch(119, 149),
   preadv2: byArch(327, 286),
   pwritev2: byArch(328, 287),
   openat2: 437,
+  faccessat2: 439,
   getdents64: byArch(217, 61),
   renameat2: byArch(316, 276),
   copy_file_range: byArch(326, 285),
@@ -46,6 +49,7 @@ export const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_EACCESS = 0x200;
 export const AT_REMOVEDIR = 0x200;
 export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_EMPTY_PATH = 0x1000;
@@ -54,6 +58,9 @@ export const AT_STATX_DONT_SYNC = 0x4000;
 /** openat2(2) resolve flags. */
 export const RESOLVE_NO_XDEV = 0x01;
 export const RESOLVE_CACHED = 0x20;
+
+/** access(2): may write. */
+export const W_OK = 2;
 
 /** preadv2(2) flags. */
 export const RWF_NOWAIT = 0x08;
@@ -194,6 +201,8 @@ export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
+export const PR_SET_KEEPCAPS = 8;
+
 /** Capability numbers (include/uapi/linux/capability.h). */
 export const CAP_DAC_OVERRIDE = 1;
 export const CAP_DAC_READ_SEARCH = 2;
@@ -201,6 +210,7 @@ export const CAP_FOWNER = 3;
 export const CAP_FSETID = 4;
 export const CAP_SETGID = 6;
 export const CAP_SETUID = 7;
+export const CAP_LINUX_IMMUTABLE = 9;
 export const CAP_SYS_ADMIN = 21;
 export const CAP_SYS_RESOURCE = 24;
 export const CAP_MKNOD = 27;

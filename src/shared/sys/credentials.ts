@@ -5,8 +5,8 @@
  * from the permitted ones on return (capabilities(7)).
  */
 import { EffectiveSet, hasCapability } from './capabilities.ts';
-import { CAP_SETGID, CAP_SETUID } from './constants.ts';
-import { addressOf, setgroups, setresgid, setresuid } from './libc.ts';
+import { CAP_SETGID, CAP_SETUID, PR_SET_KEEPCAPS } from './constants.ts';
+import { addressOf, getgroups, prctl, setgroups, setresgid, setresuid } from './libc.ts';
 
 /** The id that setresuid(2) and setresgid(2) take for "leave it": nobody can act as this one. */
 export const INVALID_ID = 0xffffffff;
@@ -34,7 +34,9 @@ export class Credentials {
 
   constructor() {
     this.canSwitch = hasCapability(CAP_SETUID) && hasCapability(CAP_SETGID);
-    this.#ownGroups = groupList(process.getgroups?.() ?? []);
+    this.#ownGroups = currentGroups();
+    // Else the way back from root would take the permitted capabilities as well.
+    if (this.canSwitch && this.uid !== 0) prctl(PR_SET_KEEPCAPS, 1);
   }
 
   /**
@@ -109,13 +111,13 @@ export class Credentials {
   restore(): number {
     let error = 0;
     if (this.#hasUid) error = setresuid(INVALID_ID, this.uid, INVALID_ID);
+    // The way back to root fills them; any other user's have to be put back, or there is no way back
+    // for the groups.
+    const areGone = this.#hasUid && this.uid !== 0;
+    if (error === 0 && (this.#hasCapabilities || areGone)) error = this.#capabilities.restore();
     if (error === 0 && this.#hasGid) error = setresgid(INVALID_ID, this.gid, INVALID_ID);
     if (error === 0 && this.#hasGroups) {
       error = setgroups(this.#ownGroups.length, addressOf(this.#ownGroups));
-    }
-    // On the way from root to a user they are gone as well.
-    if (error === 0 && (this.#hasCapabilities || this.uid !== 0)) {
-      error = this.#capabilities.restore();
     }
     if (error < 0) return error;
     this.#hasCapabilities = false;
@@ -124,6 +126,13 @@ export class Credentials {
     this.#hasGroups = false;
     return 0;
   }
+}
+
+/** Of this thread; process.getgroups() adds the effective group. */
+function currentGroups(): Uint32Array {
+  const list = groupList(new Array<number>(Math.max(getgroups(0, 0), 0)).fill(0));
+  getgroups(list.length, addressOf(list));
+  return list;
 }
 
 function groupList(groups: readonly number[]): Uint32Array {

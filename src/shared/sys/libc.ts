@@ -481,6 +481,21 @@ export function capset(header: number, data: number): number {
   return result(c.syscall2(SYS.capset, header, data));
 }
 
+/** faccessat2(2) (Linux 5.8). */
+export function faccessat2(dirfd: number, path: number, mode: number, flags: number): number {
+  return result(c.syscall4(SYS.faccessat2, dirfd, path, mode, flags));
+}
+
+/** getgroups(2); with a count of 0 how many there are. */
+export function getgroups(count: number, groups: number): number {
+  return result(c.syscall2(SYS.getgroups, count, groups));
+}
+
+/** prctl(2) with one argument. */
+export function prctl(option: number, argument: number): number {
+  return result(c.syscall5(SYS.prctl, option, argument, 0, 0, 0));
+}
+
 /** setgroups(2) of the calling thread; `groups` is the address of 32-bit ids. */
 export function setgroups(count: number, groups: number): number {
   return result(c.syscall2(SYS.setgroups, count, groups));
