@@ -154,13 +154,17 @@ export function describeDefault(row: OptionRow): string {
 export function check(schema: z.ZodType, row: OptionRow, spelt: string, value: unknown): unknown {
   const result = schema.safeParse(value);
   if (!result.success) {
-    const shown =
-      typeof value === 'string'
-        ? `"${value}"`
-        : inspect(value, { breakLength: Number.POSITIVE_INFINITY });
+    const shown = showValue(value);
     throw optionError(`${spelt}: ${shown} is not valid; give ${describeDomain(row)}`);
   }
   return result.data;
+}
+
+/** A value of any kind, for a message of one line. */
+export function showValue(value: unknown): string {
+  return typeof value === 'string'
+    ? `"${value}"`
+    : inspect(value, { breakLength: Number.POSITIVE_INFINITY });
 }
 
 export function optionError(message: string): SluiceError {

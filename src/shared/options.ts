@@ -2,7 +2,6 @@
  * From what a program or the command line asks for to the settled options of a mount.
  */
 import { isAbsolute, resolve } from 'node:path';
-import { inspect } from 'node:util';
 import { oneLine } from './errors.ts';
 import {
   DAY_SECONDS,
@@ -21,6 +20,7 @@ import {
   optionError,
   plainText,
   refusedOption,
+  showValue,
   unknownOption,
   valueSchema,
 } from './option-values.ts';
@@ -71,8 +71,7 @@ function absolutePath(path: string, workingDirectory: string): string {
 function checkedPath(what: string, path: unknown): string {
   const result = plainText.safeParse(path);
   if (!result.success) {
-    const shown = inspect(path, { breakLength: Number.POSITIVE_INFINITY });
-    throw optionError(`${what}: ${shown} is not a path; give the path of a directory`);
+    throw optionError(`${what}: ${showValue(path)} is not a path; give the path of a directory`);
   }
   return result.data;
 }

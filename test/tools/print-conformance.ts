@@ -13,7 +13,7 @@ const NOT_TESTABLE: readonly string[] = [
   'SELinux labels: the kernel was started without SELinux (golden bytes instead)',
   'NFS below the mount: no server',
   'SYNCFS from the kernel: Linux sends it to virtiofs only (golden bytes instead)',
-  'directory cookies beyond 2^63: no file system here has them (golden bytes instead)',
+  'directory cookies beyond 2^63 of a disk file system: none here has them (a small FUSE server hands them out in test/directories)',
   "pjdfstest's `granular` family: NFSv4 ACLs, which Linux does not have",
 ];
 
@@ -126,7 +126,8 @@ export function renderConformance(results: RunResults): string {
   const matrix = results.isFull
     ? 'every combination of the options'
     : 'a choice of configurations in which every two values meet';
-  const notRun = [...results.notRun, ...NOT_TESTABLE].map((line) => `- ${line}`);
+  const rest = results.isFull ? [] : ['all other combinations of the options: `npm run test:full`'];
+  const notRun = [...rest, ...results.notRun, ...NOT_TESTABLE].map((line) => `- ${line}`);
   return `# Conformance
 
 Made by \`test/tools/print-conformance.ts\` from a run of \`test/posix/\`; do not edit.
