@@ -54,6 +54,8 @@ function removeOldRuns(): void {
 
 async function runNode(files: readonly string[], directory: string): Promise<number> {
   const args = [
+    '--import',
+    new URL('./fix-seed.js', import.meta.url).href,
     '--test',
     // Tests mount, measure and drop caches: two at a time would disturb each other.
     '--test-concurrency=1',
