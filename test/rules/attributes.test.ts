@@ -195,9 +195,9 @@ suite('SETATTR, field by field (rule 91, defect 3)', () => {
     layer.fs.init(NEGOTIATED.KILLPRIV_V2);
     client.pid = 0;
     for (const [mode, left] of [
-      [0o6755, 0o755],
-      [0o2644, 0o2644],
-      [0o1755, 0o1755],
+      [0o6777, 0o777],
+      [0o2666, 0o2666],
+      [0o1777, 0o1777],
     ] as const) {
       writeFileSync(at(`f${mode}`), '');
       chmodSync(at(`f${mode}`), mode);
@@ -216,6 +216,13 @@ suite('SETATTR, field by field (rule 91, defect 3)', () => {
       client.uid = 0;
       assert.equal(client.setattr(nodeid, 0).mode & 0o7777, left, 'chown(2) of nothing, by root');
     }
+    writeFileSync(at('roots'), '');
+    chmodSync(at('roots'), 0o4755);
+    const { nodeid } = client.lookup(ROOT, 'roots');
+    client.open(nodeid, O_WRONLY);
+    client.uid = 1000;
+    assert.equal(client.setattr(nodeid, 0).mode & 0o7777, 0o4755, 'he may not write to it');
+    client.uid = 0;
     mkdirSync(at('d'));
     chmodSync(at('d'), 0o6755);
     assert.equal(client.setattr(client.lookup(ROOT, 'd').nodeid, 0).mode & 0o7777, 0o6755);
