@@ -56,7 +56,7 @@ test(
 
 for (const files of [3, 2000]) {
   test(`four threads on ${files} identities leave nothing behind`, TIME_LIMIT, async () => {
-    const memory = makeMemory({ inodes: 4000, fdBudget: 40 });
+    const memory = makeMemory({ inodes: 4000, fdBudget: 4 });
     const tables = tablesOf(memory, 1);
     tables.inodes.clear();
     const before = readdirSync('/proc/self/fd').length;
