@@ -247,18 +247,8 @@ export class RequestSlots {
 
   /** The queued slot of this request, or -1. */
   findQueued(uniqueLo: number, uniqueHi: number): number {
-    const count = this.geometry.smallSlots + this.geometry.largeSlots;
-    for (let slot = 0; slot < count; slot++) {
-      const at = this.#at(slot);
-      if (
-        this.#cells[at + UNIQUE_LO] === uniqueLo &&
-        this.#cells[at + UNIQUE_HI] === uniqueHi &&
-        this.state(slot) === SLOT_STATE.QUEUED
-      ) {
-        return slot;
-      }
-    }
-    return -1;
+    const slot = this.find(uniqueLo, uniqueHi);
+    return slot >= 0 && this.state(slot) === SLOT_STATE.QUEUED ? slot : -1;
   }
 
   #at(slot: number): number {

@@ -198,12 +198,17 @@ export function callerMayWrite(ctx: Context, fd: number): boolean {
  */
 export function callerKeepsSetGid(ctx: Context, gid: number): boolean {
   if (ctx.callerGid() === gid) return true;
-  return callingProcess(ctx)?.groups.includes(gid) === true || callerHas(ctx, CAP_FSETID);
+  const process = callingProcess(ctx);
+  return process?.groups.includes(gid) === true || hasCapability(ctx, process, CAP_FSETID);
 }
 
 /** Whether the caller has one of the lower 32 capabilities. */
 export function callerHas(ctx: Context, capability: number): boolean {
-  const process = callingProcess(ctx);
+  return hasCapability(ctx, callingProcess(ctx), capability);
+}
+
+/** Of a process that cannot be seen, root has them. */
+function hasCapability(ctx: Context, process: Process | undefined, capability: number): boolean {
   if (process === undefined) return ctx.clientUid() === 0;
   return (process.capabilities & (1 << capability)) !== 0;
 }

@@ -56,6 +56,18 @@ export class EffectiveSet {
     this.#reduced.set(this.#full);
   }
 
+  /** Whether a capability was there at the start. */
+  has(capability: number): boolean {
+    return ((this.#full[effectiveWord(capability)] ?? 0) & bit(capability)) !== 0;
+  }
+
+  /** Leaves all that was there at the start but this one; 0 or `-errno`. */
+  limitWithout(capability: number): number {
+    this.#reduced.set(this.#full);
+    this.#reduced[effectiveWord(capability)] &= ~bit(capability);
+    return capset(this.#headerAddress, this.#reducedAddress);
+  }
+
   /** Leaves of the lower 32 capabilities these, as far as they are permitted, and no other; 0 or `-errno`. */
   limitTo(lowCapabilities: number): number {
     this.#reduced[0] = (this.#full[1] ?? 0) & lowCapabilities;
@@ -71,43 +83,32 @@ export class EffectiveSet {
 
 /** Whether the calling thread has a capability (a CAP_ number) in its effective set. */
 export function hasCapability(capability: number): boolean {
-  const records = emptyRecords();
-  const got = capget(addressOf(header()), addressOf(records));
-  return got === 0 && ((records[effectiveWord(capability)] ?? 0) & bit(capability)) !== 0;
+  return new EffectiveSet().has(capability);
 }
 
 /**
- * Takes one capability out of the effective set for the length of a call and puts it back.
- *
- * Belongs to the thread that made it. Both sets are prepared once from that thread's state, so that a
- * switch is one system call without an allocation. `drop` and `restore` set the whole effective set:
- * both must run under the identity (uid and capabilities) the instance was made under.
+ * Takes one capability out of the effective set for the length of a call and puts it back. It belongs
+ * to the thread that made it, and `drop` and `restore` set the whole effective set: both must run under
+ * the identity (uid and capabilities) it was made under.
  */
 export class CapabilitySwitch {
   /** Whether there was anything to drop; without it both calls do nothing. */
   readonly held: boolean;
-  readonly #header = header();
-  readonly #full = emptyRecords();
-  readonly #reduced = emptyRecords();
-  readonly #headerAddress = addressOf(this.#header);
-  readonly #fullAddress = addressOf(this.#full);
-  readonly #reducedAddress = addressOf(this.#reduced);
+  readonly #capability: number;
+  readonly #set = new EffectiveSet();
 
   constructor(capability: number) {
-    const got = capget(this.#headerAddress, this.#fullAddress);
-    const word = effectiveWord(capability);
-    this.held = got === 0 && ((this.#full[word] ?? 0) & bit(capability)) !== 0;
-    this.#reduced.set(this.#full);
-    this.#reduced[word] = (this.#full[word] ?? 0) & ~bit(capability);
+    this.#capability = capability;
+    this.held = this.#set.has(capability);
   }
 
   /** Drops the capability; 0 or `-errno`. */
   drop(): number {
-    return this.held ? capset(this.#headerAddress, this.#reducedAddress) : 0;
+    return this.held ? this.#set.limitWithout(this.#capability) : 0;
   }
 
   /** Puts it back; 0 or `-errno`. */
   restore(): number {
-    return this.held ? capset(this.#headerAddress, this.#fullAddress) : 0;
+    return this.held ? this.#set.restore() : 0;
   }
 }
