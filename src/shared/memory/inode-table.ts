@@ -14,6 +14,7 @@
  * lock.
  */
 import { lockCell, lockOwner, unlockCell } from './lock.ts';
+import { EFFECT, type ThreadJournal } from './thread-journal.ts';
 
 /** Words of the identity a lookup is made by: a struct file_handle stands at HANDLE_BYTES. */
 export const IDENTITY = {
@@ -47,6 +48,10 @@ const SHOWN_INO_HI = 15;
 const HANDLE_BYTES = 16; // struct file_handle: bytes, type, data.
 const HANDLE_TYPE = 17;
 const HANDLE = 18;
+
+/** Behind the cell of a journal's effect. */
+const NOTE_SLOT = 1;
+const NOTE_EPOCH = 2;
 
 const PIN_LOCKED = 1 << 30;
 const PIN_ZOMBIE = 1 << 29;
@@ -109,6 +114,9 @@ export class InodeTable {
   readonly #maxBuckets: number;
   readonly #owner: number;
   readonly #baseAddress: number;
+  /** Where lookups are noted: a journal's cells, from that of the effect on. */
+  #notes: Int32Array = new Int32Array(NOTE_EPOCH + 1);
+  #noteAt = 0;
 
   /**
    * @param buffer at least byteLength(geometry) bytes, zero when the table is new
@@ -129,6 +137,12 @@ export class InodeTable {
     this.#entriesAt = BUCKETS_AT + STRIPES * this.#maxBuckets;
     this.#owner = owner;
     this.#baseAddress = baseAddress;
+  }
+
+  /** Has lookups noted in this thread's journal as they are counted. */
+  noteLookupsIn(journal: ThreadJournal): void {
+    this.#notes = journal.cells;
+    this.#noteAt = journal.effectAt;
   }
 
   /** Makes the table empty. Nobody else may use it meanwhile. */
@@ -176,7 +190,8 @@ export class InodeTable {
   }
 
   /**
-   * Finds the entry of this identity, or makes one, and counts one lookup in it. Sets `inserted`.
+   * Finds the entry of this identity, or makes one, and counts one lookup in it, which it notes in
+   * the thread's journal. Sets `inserted`.
    * @returns the slot, or -1 when the table is full
    */
   lookup(identity: Int32Array): number {
@@ -236,6 +251,14 @@ export class InodeTable {
   pin(slot: number): void {
     // Pairs with the compareExchange in lockForEviction().
     Atomics.add(this.#cells, this.#at(slot) + PINS, 1);
+  }
+
+  /** The same, noted in a free cell of a journal: both happen, or neither. */
+  pinNoted(slot: number, notes: Int32Array, noteAt: number): void {
+    const cells = this.#cells;
+    const at = this.#at(slot) + PINS;
+    Atomics.add(cells, at, 1);
+    notes[noteAt] = slot;
   }
 
   /**
@@ -464,12 +487,21 @@ export class InodeTable {
   }
 
   /** Adds one lookup unless the count is 0, which is terminal. */
-  #takeLookup(at: number): boolean {
+  #takeLookup(slot: number): boolean {
+    const at = this.#at(slot);
+    const cells = this.#cells;
+    const notes = this.#notes;
+    const noteAt = this.#noteAt;
     for (;;) {
-      const seen = Atomics.load(this.#cells, at + LOOKUPS);
+      const seen = Atomics.load(cells, at + LOOKUPS);
       if (seen <= 0) return false;
       // Pairs with the compareExchange in forget().
-      if (Atomics.compareExchange(this.#cells, at + LOOKUPS, seen, seen + 1) === seen) return true;
+      if (Atomics.compareExchange(cells, at + LOOKUPS, seen, seen + 1) !== seen) continue;
+      // No call in between: the lookup is counted and noted, or neither.
+      notes[noteAt + NOTE_SLOT] = slot;
+      notes[noteAt + NOTE_EPOCH] = cells[at + EPOCH];
+      notes[noteAt] |= EFFECT.LOOKUP;
+      return true;
     }
   }
 
@@ -487,12 +519,20 @@ export class InodeTable {
 
   #lookupLocked(stripe: number, hash: number, identity: Int32Array): number {
     const found = this.#findLocked(stripe, hash, identity);
-    if (found > 0 && this.#takeLookup(this.#at(found))) return found;
+    if (found > 0 && this.#takeLookup(found)) return found;
     const slot = this.#allocate(stripe);
     if (slot < 0) return -1;
     this.#fill(slot, hash, identity);
+    const at = this.#at(slot);
+    const cells = this.#cells;
+    const notes = this.#notes;
+    const noteAt = this.#noteAt;
     // Pairs with the load in resolve(): everything else of the entry is written before.
-    Atomics.store(this.#cells, this.#at(slot) + LOOKUPS, 1);
+    Atomics.store(cells, at + LOOKUPS, 1);
+    // No call in between, as in #takeLookup().
+    notes[noteAt + NOTE_SLOT] = slot;
+    notes[noteAt + NOTE_EPOCH] = cells[at + EPOCH];
+    notes[noteAt] |= EFFECT.LOOKUP;
     this.#link(stripe, slot, hash);
     this.inserted = true;
     return slot;

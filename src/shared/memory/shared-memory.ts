@@ -134,6 +134,8 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
   const g = memory.geometry;
   const inodesAddress = addressOf(new Uint8Array(memory.inodes, 0, 8));
   const inodes = new InodeTable(memory.inodes, g.inodes, thread, inodesAddress);
+  const journal = new ThreadJournal(memory.journal, thread);
+  inodes.noteLookupsIn(journal);
   return {
     thread,
     inodes,
@@ -143,7 +145,7 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
     mounts: new MountTable(memory.mounts, thread),
     slots: new RequestSlots(memory.slots, g.slots),
     rings: new WorkRings(memory.rings, ringCapacity(g)),
-    journal: new ThreadJournal(memory.journal, thread),
+    journal,
     stats: new StatsBlock(memory.stats, thread, laneThread(g.maxLanes), g.operations),
     requests: new RequestMemory(memory, thread),
   };

@@ -72,6 +72,8 @@ export class ThreadJournal {
   readonly groupAt: number;
   /** Cell of the lock owner in use. */
   readonly lockUseAt: number;
+  /** Cell of the effect; slot and epoch of a lookup stand behind it. */
+  readonly effectAt: number;
   readonly #cells: Int32Array;
   readonly #at: number;
 
@@ -82,6 +84,7 @@ export class ThreadJournal {
     this.itemAt = this.#at + ITEM;
     this.groupAt = this.#at + GROUP;
     this.lockUseAt = this.#at + LOCK_USE;
+    this.effectAt = this.#at + EFFECT_KIND;
   }
 
   /** Forgets what the last request held: called between requests, when all of it is given back. */
@@ -235,6 +238,14 @@ export class ThreadJournal {
 
   reserved(): number {
     return this.#cells[this.#at + RESERVED];
+  }
+
+  /** A free cell for a pin, written by who takes that. */
+  freePinAt(): number {
+    const first = this.#at + PINS_AT;
+    const at = this.#cells.indexOf(0, first);
+    if (at >= first && at < first + PINS) return at;
+    throw new Error('a request pins more than its journal has room for');
   }
 
   notePin(slot: number): void {

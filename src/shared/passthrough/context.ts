@@ -327,8 +327,7 @@ export class Context {
   pinInode(nodeLo: number, nodeHi: number): number {
     const { inodes, journal } = this.tables;
     if (inodes.resolve(nodeLo, nodeHi) < 0) return -ERRNO.ESTALE;
-    inodes.pin(nodeLo);
-    journal.notePin(nodeLo);
+    inodes.pinNoted(nodeLo, journal.cells, journal.freePinAt());
     // Forgotten between the two looks, or not pinned in time: the pin goes back with finish().
     return inodes.resolve(nodeLo, nodeHi) < 0 ? -ERRNO.ESTALE : nodeLo;
   }

@@ -81,7 +81,7 @@ function readHandle(ctx: Context, fd: number, place: number): number {
  * @returns the slot, or -errno
  */
 export function enterInode(ctx: Context, fd: number, keep: number): number {
-  const { inodes, journal, mounts } = ctx.tables;
+  const { inodes, mounts } = ctx.tables;
   const place = ctx.identity[IDENTITY.MOUNT];
   const slot = inodes.lookup(ctx.identity);
   if (slot < 0) {
@@ -93,7 +93,6 @@ export function enterInode(ctx: Context, fd: number, keep: number): number {
     return -ERRNO.ENFILE;
   }
   const epoch = inodes.epoch(slot);
-  journal.effectLookup(slot, epoch);
   if (inodes.inserted) {
     mounts.addRef(place);
     if (ctx.config.useHostIno) chooseShownIno(ctx, slot);
