@@ -19,6 +19,9 @@ export const STAT = {
   LANE_RESTARTS: 7,
   /** Requests main had to keep because a backing mount's ring was full. */
   PARKED: 8,
+  /** Opens of files that the kernel reads and writes by itself, and of those it does not. */
+  BACKING_OPENS: 9,
+  BACKING_FALLBACKS: 10,
 } as const;
 
 const FIXED_CELLS = 16;
