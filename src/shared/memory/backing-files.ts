@@ -7,9 +7,10 @@
 import { lockCell, lockOwner, unlockCell } from './lock.ts';
 import type { ThreadJournal } from './thread-journal.ts';
 
-const H_LOCK = 0; // Lock over everything here; never held across a system call.
+const H_LOCK = 0; // Lock over everything here but the count; never held across a system call.
 const H_FREE = 1; // Head of the free list.
 const H_NEXT = 2; // Highest index ever used.
+const H_COUNT = 3; // Entries in use; written under H_LOCK, read by anyone.
 const BUCKETS_AT = 16;
 
 const NODE_LO = 0;
@@ -80,6 +81,7 @@ export class BackingFiles {
     if (found === 0 && fresh > 0) {
       if (free > 0) cells[H_FREE] = cells[at + NEXT];
       else cells[H_NEXT] = fresh;
+      cells[H_COUNT]++;
       cells[at + NODE_LO] = nodeLo;
       cells[at + NODE_HI] = nodeHi;
       cells[at + ID] = id;
@@ -114,11 +116,7 @@ export class BackingFiles {
 
   /** Inodes that are open. */
   count(): number {
-    let total = 0;
-    for (let index = 1; index <= this.#cells[H_NEXT]; index++) {
-      if (this.#cells[this.#at(index) + OPENS] > 0) total++;
-    }
-    return total;
+    return this.#cells[H_COUNT];
   }
 
   /** Releases the lock of a thread that died, and makes the chains anew: it may have been in one. */
@@ -127,9 +125,12 @@ export class BackingFiles {
     if (lockOwner(cells, H_LOCK) !== owner) return;
     cells.fill(0, BUCKETS_AT, BUCKETS_AT + this.#buckets);
     cells[H_FREE] = 0;
+    cells[H_COUNT] = 0;
     for (let index = 1; index <= cells[H_NEXT]; index++) {
       const at = this.#at(index);
-      const head = cells[at + OPENS] > 0 ? this.#bucketOf(cells[at + NODE_LO]) : H_FREE;
+      const isUsed = cells[at + OPENS] > 0;
+      const head = isUsed ? this.#bucketOf(cells[at + NODE_LO]) : H_FREE;
+      if (isUsed) cells[H_COUNT]++;
       cells[at + NEXT] = cells[head];
       cells[head] = index;
     }
@@ -165,5 +166,6 @@ export class BackingFiles {
     cells[link] = next;
     cells[this.#at(index) + NEXT] = cells[H_FREE];
     cells[H_FREE] = index;
+    cells[H_COUNT]--;
   }
 }
