@@ -164,7 +164,7 @@ export const OPTIONS = {
     ...on,
     name: 'kernel_passthrough',
     group: 'Modes',
-    help: 'let the kernel read and write files without the daemon (Linux 6.9, root); not with cache=never, writeback, no_open, seal_size, noatime or no_allow_direct_io',
+    help: 'let the kernel read and write files without the daemon (Linux 6.9, root); not with cache=never, writeback, no_open, seal_size, sync, noatime, no_killpriv_v2 or no_allow_direct_io',
   },
   noOpen: {
     ...off,

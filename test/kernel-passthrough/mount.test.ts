@@ -1,10 +1,11 @@
 /** FUSE_PASSTHROUGH: data that does not pass the daemon, and when it does. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { dropCaches, settle } from '../faults/settle.ts';
+import { makeFileSystem } from '../harness/file-systems.ts';
 import { type Mount, startMount } from '../harness/mount.ts';
 import { run, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
@@ -69,7 +70,9 @@ suite('kernel passthrough', TIME_LIMIT, () => {
     [['--cache=always', '--no-open'], /no_open/],
     [['--seal-size'], /seal_size/],
     [['--no-allow-direct-io'], /allow_direct_io/],
+    [['--no-killpriv-v2'], /killpriv_v2/],
     [['-o', 'noatime'], /noatime/],
+    [['-o', 'sync'], /sync/],
     [['--xattrmap=:map::user.virtiofs.:'], /xattrmap/],
   ] as const) {
     test(`it is off, and that is said, with ${flags.join(' ')}`, async (t) => {
@@ -155,6 +158,35 @@ suite('kernel passthrough', TIME_LIMIT, () => {
       await mount.stop();
     });
   }
+
+  test('O_SYNC and -o sync reach the disk before the write returns', async (t) => {
+    const disk = await makeFileSystem('ext4');
+    if ('skip' in disk) return t.skip(disk.skip);
+    const device = (
+      await shell('basename "$(findmnt -no SOURCE "$1")"', [disk.path])
+    ).stdout.trim();
+    const written = () =>
+      Number(readFileSync(`/sys/block/${device}/stat`, 'latin1').trim().split(/\s+/)[4]);
+    const writes = 20;
+    for (const [how, mountFlags, ddFlags, isSynced] of [
+      ['neither', [], 'notrunc', false],
+      ['O_SYNC', [], 'notrunc oflag=sync', true],
+      ['-o sync', ['--sync'], 'notrunc', true],
+    ] as const) {
+      const mount = await startMount({ source: disk.path, flags: mountFlags });
+      if (/does not offer/.test(verdictOf(mount))) t.diagnostic(verdictOf(mount));
+      await shell('dd if=/dev/zero of="$1/f" bs=4k count=20; sync "$1/f"', [mount.mountpoint]);
+      const before = written();
+      const dd = `dd if=/dev/urandom of="$1/f" bs=4k count=${writes} conv=${ddFlags}`;
+      await shell(dd, [mount.mountpoint]);
+      const more = written() - before;
+      t.diagnostic(`${how}: ${more} writes to the disk`);
+      assert.equal(more >= writes, isSynced, `${how}: ${more}`);
+      const throughUs = how === '-o sync' ? 4096 * (20 + writes) : 0;
+      assert.equal((await mount.status())['writtenBytes'], throughUs);
+      await mount.stop();
+    }
+  });
 
   test('an open file outlives its name, and its inode is given back at its end', async (t) => {
     const mount = await mountOrSkip(t);

@@ -23,10 +23,12 @@ export interface Configuration {
 }
 
 /**
- * Where nothing is cached there is nothing to write back, and with either the kernel passes nothing
- * through: sluice switches it off, so that the flag would change nothing.
+ * Where nothing is cached there is nothing to write back: sluice switches that off. Nor does the
+ * kernel pass anything through with either of them, or without killpriv_v2: the flag that forbids it
+ * would change nothing.
  */
-function isPossible({ cache, writeback, kernelPassthrough }: Partial<Row>): boolean {
+function isPossible({ cache, writeback, killpriv, kernelPassthrough }: Partial<Row>): boolean {
+  if (killpriv === 'off' && kernelPassthrough === 'off') return false;
   if (writeback === 'on')
     return (cache === 'auto' || cache === 'always') && kernelPassthrough === 'on';
   return cache !== 'never' || kernelPassthrough === 'on';

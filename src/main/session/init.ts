@@ -139,6 +139,8 @@ export function negotiate(
     features.delete('DONT_MASK');
   }
   if (minor < EXTENSIONS_MINOR_VERSION) features.delete('SECURITY_CTX');
+  // What clears set-id bits before the kernel's own writes.
+  if (!features.has('HANDLE_KILLPRIV_V2')) features.delete('PASSTHROUGH');
   const pages = features.has('MAX_PAGES') ? wishes.maxWriteBytes / PAGE : DEFAULT_MAX_PAGES;
   return {
     minor: Math.min(minor, FUSE_KERNEL_MINOR_VERSION),

@@ -3,7 +3,7 @@
  */
 import type { MountOptions } from '../../shared/options.ts';
 import { hasCapability } from '../../shared/sys/capabilities.ts';
-import { CAP_SYS_ADMIN, MS_NOATIME } from '../../shared/sys/constants.ts';
+import { CAP_SYS_ADMIN, MS_NOATIME, MS_SYNCHRONOUS } from '../../shared/sys/constants.ts';
 
 type Choice = Pick<
   MountOptions,
@@ -13,6 +13,7 @@ type Choice = Pick<
   | 'noOpen'
   | 'sealSize'
   | 'allowDirectIo'
+  | 'killprivV2'
   | 'mountFlags'
 > & {
   /** Whether the source has security.capability under another name. */
@@ -27,7 +28,11 @@ const OBSTACLES: readonly (readonly [reason: string, applies: (o: Choice) => boo
   ['seal_size has to see every write', (o) => o.sealSize],
   ['without allow_direct_io the daemon drops O_DIRECT', (o) => !o.allowDirectIo],
   ['noatime is kept by the daemon', (o) => (o.mountFlags & MS_NOATIME) !== 0],
+  // The kernel takes the file behind for one of a mount without it.
+  ['sync asks for every write to be on the disk', (o) => (o.mountFlags & MS_SYNCHRONOUS) !== 0],
   ['xattrmap renames security.capability, which a write has to remove', (o) => o.renamesCapability],
+  // fuse_setattr() asks for set-group-id bits to go only where the group may execute.
+  ['without killpriv_v2 writes would leave set-group-id bits', (o) => !o.killprivV2],
   ['it needs CAP_SYS_ADMIN', () => !hasCapability(CAP_SYS_ADMIN)],
 ];
 
