@@ -2,12 +2,14 @@
  * Where in a thread's row of the stats block each cell of the metrics table stands, and the cells that
  * are no metrics: what the thread is at.
  */
+import type { HistogramPlace } from './memory/stats-block.ts';
 import { combinations, METRICS, type MetricCell, type MetricRow } from './metrics-table.ts';
 
 /**
- * What a thread does at this moment, written by the thread itself and read by whoever looks after
- * it: since when (milliseconds of nowUs(), 0: nothing), the opcode and the nodeid, which are written
- * before the time; and when main's loop last turned.
+ * Cells for who looks after the threads, each written by its own thread. BUSY_...: since when the
+ * thread is at a request (milliseconds of nowUs(), 0: at none), its opcode and nodeid, which are
+ * written before the time. The rest is main's: when its loop last turned, requests in its memory,
+ * lanes it has started.
  */
 const MARKS = [
   'BUSY_SINCE_MS',
@@ -20,16 +22,6 @@ const MARKS = [
 ] as const;
 
 export type StatName = MetricCell | (typeof MARKS)[number];
-
-/** A histogram in a row: a cell for each bucket, one for what is above them, and the sum. */
-export interface HistogramCells {
-  /** First cell of the first histogram. */
-  readonly at: number;
-  /** Cells of one histogram. */
-  readonly stride: number;
-  /** Upper bounds in the unit of the cells. */
-  readonly bounds: Float64Array;
-}
 
 /** Cells that one combination of labels takes. */
 function cellsOf(row: MetricRow): number {
@@ -63,12 +55,20 @@ export const STAT: Readonly<Record<StatName, number>> = layout.places;
 /** Cells of a row. */
 export const STAT_CELLS = layout.cells;
 
-function histogram(name: MetricCell): HistogramCells {
+/** Where the cells of a histogram stand. */
+export function histogramOf(row: MetricRow): HistogramPlace {
+  const { bounds = [], scale = 1 } = row;
+  return {
+    at: STAT[row.cells?.[0] as StatName],
+    stride: cellsOf(row),
+    bounds: Float64Array.from(bounds, (bound) => Math.round(bound / scale)),
+  };
+}
+
+function histogram(name: MetricCell): HistogramPlace {
   const row = (METRICS as readonly MetricRow[]).find(({ cells }) => cells?.[0] === name);
-  if (row?.bounds === undefined) throw new Error(`${name} is no histogram`);
-  const scale = row.scale ?? 1;
-  const bounds = Float64Array.from(row.bounds, (bound) => Math.round(bound / scale));
-  return { at: STAT[name], stride: cellsOf(row), bounds };
+  if (row === undefined) throw new Error(`no metric has the cell ${name}`);
+  return histogramOf(row);
 }
 
 export const REQUEST_DURATION = histogram('REQUEST_DURATION');

@@ -5,12 +5,13 @@
  * death main writes its row, until the next thread has it.
  */
 
-/** The cells of histograms: see HistogramCells in shared/stats-layout.ts. */
+/** The cells of histograms, one behind the other. */
 export interface HistogramPlace {
   /** First cell of the first histogram. */
   readonly at: number;
   /** Cells of one: a bucket for each bound, one for what is above, and the sum. */
   readonly stride: number;
+  /** Upper bounds, in the unit of what is counted. */
   readonly bounds: Float64Array;
 }
 
