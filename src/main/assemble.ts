@@ -2,7 +2,6 @@
  * From options to the shape of a mount: configuration of the operations, sizes of the shared memory.
  */
 import { openSync } from 'node:fs';
-import { OPCODES } from '../shared/abi/opcodes.ts';
 import { SluiceError } from '../shared/errors.ts';
 import { largeSlotBytes } from '../shared/memory/request-slots.ts';
 import {
@@ -15,6 +14,7 @@ import { EXTRA, type PassthroughConfig, validity } from '../shared/passthrough/c
 import { compileIdMap } from '../shared/passthrough/id-map.ts';
 import type { SourceFacts } from '../shared/passthrough/probe.ts';
 import { compileXattrMap } from '../shared/passthrough/xattr-map.ts';
+import { STAT, STAT_CELLS } from '../shared/stats-layout.ts';
 import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
 import { SPARE_LANES } from './dispatch/policy.ts';
 
@@ -68,7 +68,8 @@ export function geometryOf(
     fdBudget,
     maxLanes: options.lanes + SPARE_LANES,
     maxReplyBytes: Math.max(options.maxWriteBytes, MIN_REPLY_BYTES),
-    operations: OPCODES.length,
+    statCells: STAT_CELLS,
+    lookupsStat: STAT.LOOKUPS_OUTSTANDING,
     extraBytes: EXTRA.byteLength,
   };
 }

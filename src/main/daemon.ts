@@ -5,10 +5,11 @@ import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
-import { type Logger, logOnce, mountIdOf, type OnceLogger } from '../shared/log.ts';
+import { countLogsIn, type Logger, logOnce, mountIdOf, type OnceLogger } from '../shared/log.ts';
 import type { MountOptions } from '../shared/options.ts';
 import { NEGOTIATED } from '../shared/passthrough/config.ts';
 import { reply } from '../shared/passthrough/operations.ts';
+import { STAT } from '../shared/stats-layout.ts';
 import { CapabilitySwitch, dropCapability } from '../shared/sys/capabilities.ts';
 import {
   CAP_FSETID,
@@ -27,6 +28,8 @@ import {
 import { Dispatcher } from './dispatch/dispatcher.ts';
 import { Lanes } from './dispatch/lanes.ts';
 import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/policy.ts';
+import { Exporter, exporterTaskOf } from './exporter.ts';
+import { startHeartbeat } from './heartbeat.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
 import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
 import {
@@ -120,6 +123,7 @@ class Mount implements Daemon {
   #fs!: PassthroughFs;
   #lanes!: Lanes;
   #dispatcher!: Dispatcher;
+  #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
   #reader: DeviceReader | undefined;
   #isInitialised = false;
@@ -153,10 +157,13 @@ class Mount implements Daemon {
     dropCapability(CAP_SYS_RESOURCE);
     this.#fs = this.#makeFs(fdLimit);
     this.#fs.importRoot();
+    this.#countOnMain();
+    const exporting = this.#startExporter();
     const wakeFd = this.#openWakeFd();
     const request = { ...this.#options, mountpoint: this.#mountpoint };
     this.#device = mountFuse(request, this.#logger);
     await this.#startLanes(this.#device.fuseFd, wakeFd);
+    await exporting;
     await this.#serve(this.#device.fuseFd, wakeFd);
   }
 
@@ -231,6 +238,26 @@ class Mount implements Daemon {
       closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
     });
+  }
+
+  #countOnMain(): void {
+    const { stats } = this.#fs.ctx.tables;
+    countLogsIn(this.#logger, stats.cells, stats.at + STAT.LOG_LINES);
+    this.#closers.push(startHeartbeat(stats));
+  }
+
+  /** It starts while we mount; a failure is met by who awaits it. */
+  #startExporter(): Promise<void> {
+    const task = exporterTaskOf(this.#options, this.#fs.memory, {
+      mountId: this.id,
+      source: this.#source,
+      mountpoint: this.#mountpoint,
+    });
+    if (task === undefined) return Promise.resolve();
+    this.#exporter = new Exporter(task, this.#logger);
+    const started = this.#exporter.start();
+    started.catch(() => undefined);
+    return started;
   }
 
   #openWakeFd(): number {
@@ -371,6 +398,7 @@ class Mount implements Daemon {
     reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
     this.#isInitialised = true;
     this.#logNegotiated(agreed, obstacle);
+    this.#publishNegotiated(agreed);
     this.#onInitialised?.();
   }
 
@@ -399,6 +427,20 @@ class Mount implements Daemon {
       },
       'negotiated',
     );
+  }
+
+  #publishNegotiated({ minor, features, maxWriteBytes, maxBackground }: Negotiated): void {
+    const { stats } = this.#fs.ctx.tables;
+    stats.set(STAT.MAX_WRITE_BYTES, maxWriteBytes);
+    stats.set(STAT.MAX_BACKGROUND, maxBackground);
+    this.#exporter?.tellSession({
+      connection: this.#device?.connection,
+      info: {
+        protocol: `7.${minor}`,
+        features: [...features].sort().join(' '),
+        how: this.#device?.how ?? '',
+      },
+    });
   }
 
   // ---- stop ----
@@ -474,6 +516,7 @@ class Mount implements Daemon {
       close(this.#device.fuseFd);
       forgetMount(this.#device);
     }
+    await this.#exporter?.stop();
     for (const closer of this.#closers.reverse()) closer();
     // With a lane still in a call the tables are in use, and closing files of a server that hangs
     // would hang us: the process's end closes them.

@@ -44,14 +44,16 @@ export interface Mounted {
 /**
  * Mounts a directory and serves it from this process.
  * @param input source, mountpoint and any options of docs/options.md: durations in seconds, sizes in
- * bytes
+ * bytes. Metrics are served only when `metrics`, `metricsPort` or `metricsSocket` is given.
  * @param logger a pino logger to write to; without one, as the options `logFile`, `logLevel` and
  * `logFormat` say
  * @returns when the mount is usable
  * @throws SluiceError, with nothing left mounted
  */
 export async function mount(input: MountInput, logger?: Logger): Promise<Mounted> {
-  const { options, warnings } = resolveOptions(input);
+  const { metricsPort, metricsSocket } = input;
+  const isAsked = metricsPort !== undefined || metricsSocket !== undefined;
+  const { options, warnings } = resolveOptions({ metrics: isAsked, ...input });
   const { logLevel, logFormat, logFile } = options;
   const id = uuidv7();
   const log =

@@ -1,10 +1,10 @@
 /**
  * Numbers of a running mount, for people and tests.
  */
-import { OPCODES } from '../shared/abi/opcodes.ts';
 import type { ThreadTables } from '../shared/memory/shared-memory.ts';
-import { STAT } from '../shared/memory/stats-block.ts';
-import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
+import { laneThread } from '../shared/memory/thread-journal.ts';
+import { errorsOf, requestsOf } from '../shared/request-stats.ts';
+import { STAT } from '../shared/stats-layout.ts';
 
 export interface DaemonStatus {
   readonly inodes: number;
@@ -37,6 +37,7 @@ export interface DaemonStatus {
   readonly backingMounts: number;
   readonly lanes: number;
   readonly laneRestarts: number;
+  /** Requests dealt with, also those that have no reply. */
   readonly requests: number;
   readonly errors: number;
   /** Of the requests: answered by main, without a lane. */
@@ -56,12 +57,7 @@ export interface DaemonStatus {
 /** Reads the tables. Walks the inode table: not for a hot path. */
 export function statusOf(tables: ThreadTables, lanes: number, parked: number): DaemonStatus {
   const { inodes, handles, backings, slots, fds, mounts, locks, stats } = tables;
-  let requests = 0;
-  let errors = 0;
-  for (const { statsIndex } of OPCODES) {
-    requests += stats.replies(statsIndex);
-    errors += stats.errors(statsIndex);
-  }
+  const requests = requestsOf(stats);
   return {
     inodes: inodes.count(),
     lookups: inodes.countLookups(),
@@ -85,8 +81,8 @@ export function statusOf(tables: ThreadTables, lanes: number, parked: number): D
     lanes,
     laneRestarts: stats.sum(STAT.LANE_RESTARTS),
     requests,
-    errors,
-    answeredByMain: stats.repliesOfThread(MAIN_THREAD, OPCODES.length),
+    errors: errorsOf(stats),
+    answeredByMain: requests - requestsOf(stats, laneThread(0)),
     deferred: stats.sum(STAT.DEFERRED),
     exceptions: stats.sum(STAT.EXCEPTIONS),
     droppedReplies: stats.sum(STAT.DROPPED_REPLIES),

@@ -32,15 +32,54 @@ export function createLogger(settings: LoggerSettings): Logger {
   const stream = isPretty
     ? PinoPretty({ destination: fd, sync: true, colorize: isTerminal, singleLine: true })
     : pino.destination({ dest: fd, sync: true });
-  return pino(
+  const counts = new LogCounts();
+  const logger = pino(
     {
       level: settings.logLevel,
+      hooks: {
+        logMethod(args, method, level) {
+          counts.count(level);
+          method.apply(this, args);
+        },
+      },
       base: { mount: settings.mountId },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
     stream,
   );
+  countsOf.set(logger, counts);
+  return logger;
+}
+
+/** Of pino, by which levels are told apart: 10 is trace, 20 debug and so on up to 60. */
+const LEVEL_STEP = 10;
+const LEVELS = 6;
+
+/** Lines by level: in cells of its own until it is told better. */
+class LogCounts {
+  #cells: Float64Array = new Float64Array(LEVELS);
+  #at = 0;
+
+  count(level: number): void {
+    this.#cells[this.#at + level / LEVEL_STEP - 1]++;
+  }
+
+  moveTo(cells: Float64Array, at: number): void {
+    for (let i = 0; i < LEVELS; i++) cells[at + i] = this.#cells[this.#at + i];
+    this.#cells = cells;
+    this.#at = at;
+  }
+}
+
+const countsOf = new WeakMap<Logger, LogCounts>();
+
+/**
+ * Has the lines of a logger of {@link createLogger}, and of its children, counted by level in six
+ * cells from `at` on, with those it wrote so far. Does nothing for a logger from elsewhere.
+ */
+export function countLogsIn(logger: Logger, cells: Float64Array, at: number): void {
+  countsOf.get(logger)?.moveTo(cells, at);
 }
 
 /** The mount id a logger of {@link createLogger} writes in every line. */

@@ -436,6 +436,46 @@ export const OPTIONS = {
     default: false,
     help: 'one line per request and reply, to stderr or a file',
   },
+  metrics: {
+    ...on,
+    name: 'metrics',
+    group: 'Metrics',
+    help: 'serve metrics and health over HTTP, from a thread of its own; off: whatever else is given',
+  },
+  metricsPort: {
+    name: 'metrics_port',
+    group: 'Metrics',
+    kind: 'count',
+    default: 19_747,
+    min: 0,
+    max: 65_535,
+    help: 'TCP port; 0: any free one, which the log names. The default is done without when it is taken, or metrics_socket is given',
+  },
+  metricsAddress: {
+    name: 'metrics_address',
+    group: 'Metrics',
+    kind: 'string',
+    default: undefined,
+    derived: '127.0.0.1',
+    help: 'IP address of metrics_port; whoever reaches it may read, without a password',
+  },
+  metricsSocket: {
+    name: 'metrics_socket',
+    group: 'Metrics',
+    kind: 'path',
+    default: undefined,
+    derived: 'none',
+    help: 'serve at a Unix socket, beside or instead of a port; one that a dead daemon left is replaced',
+  },
+  stuckTimeout: {
+    name: 'stuck_timeout',
+    group: 'Metrics',
+    kind: 'duration',
+    default: 60,
+    min: 1,
+    max: DAY_SECONDS,
+    help: 'after so long in one call a thread counts as stuck: /livez answers 503',
+  },
   background: {
     ...off,
     name: 'background',
@@ -503,6 +543,9 @@ export type MountOptions = {
   readonly mountpoint: string;
   /** MS_ bits for mount(2). */
   readonly mountFlags: number;
+  readonly metricsAddress: string;
+  /** Whether metricsPort was asked for, and is not the default. */
+  readonly isMetricsPortGiven: boolean;
 };
 
 /** Rows by `-o` name. */

@@ -1,6 +1,7 @@
 /**
  * From what a program or the command line asks for to the settled options of a mount.
  */
+import { isIP } from 'node:net';
 import { isAbsolute, resolve } from 'node:path';
 import { oneLine } from './errors.ts';
 import {
@@ -48,6 +49,8 @@ export {
   refusedOption,
   unknownOption,
 } from './option-values.ts';
+
+const LOOPBACK = '127.0.0.1';
 
 /** What the defaults depend on. */
 export interface Surroundings {
@@ -246,6 +249,14 @@ function checkedRules(given: OptionValues) {
   return rules;
 }
 
+/** Names would have to be looked up, and may be of another host. */
+function checkedAddress(address: string = LOOPBACK): string {
+  if (isIP(address) !== 0) return address;
+  throw optionError(
+    `metrics_address: ${showValue(address)} is no IP address; give one of this host`,
+  );
+}
+
 function asList(rules: string | readonly string[] = []): readonly string[] {
   return typeof rules === 'string' ? [rules] : rules;
 }
@@ -267,7 +278,7 @@ export function resolveOptions(
   const values = { ...withDefaults(given, isRoot), isRoot } as unknown as Switches &
     Required<OptionValues>;
   const warnings = settleConflicts(values);
-  const { maxWrite, stopTimeout, negativeTimeout, logFile } = values;
+  const { maxWrite, stopTimeout, negativeTimeout, logFile, metricsSocket } = values;
   const options: MountOptions = {
     source,
     mountpoint,
@@ -307,6 +318,13 @@ export function resolveOptions(
     logFormat: values.logFormat,
     logFile: logFile === undefined ? undefined : absolutePath(logFile, workingDirectory),
     trace: resolvedTrace(values.trace, workingDirectory),
+    metrics: values.metrics,
+    metricsPort: values.metricsPort,
+    isMetricsPortGiven: given.metricsPort !== undefined,
+    metricsAddress: checkedAddress(values.metricsAddress),
+    metricsSocket:
+      metricsSocket === undefined ? undefined : absolutePath(metricsSocket, workingDirectory),
+    stuckTimeoutMs: toMs(values.stuckTimeout),
     background: values.background,
     stopTimeoutMs: toMs(stopTimeout),
   };

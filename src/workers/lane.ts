@@ -6,7 +6,8 @@ import { readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
-import { OP } from '../shared/abi/opcodes.ts';
+import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import { nowUs } from '../shared/clock.ts';
 import { TO_LOCK_WAITS } from '../shared/memory/request-slots.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread } from '../shared/memory/thread-journal.ts';
@@ -16,6 +17,7 @@ import type { PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, HAND_OVER, LOCK_WAIT, type LogLevel } from '../shared/passthrough/context.ts';
 import { isDeferred, replyOrUndo, runOperation } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
+import { beginWork, countQueueWait, endWork } from '../shared/request-stats.ts';
 import { CLONE_FS } from '../shared/sys/constants.ts';
 import { addressOf, close, fchdir, umask, unshare, write } from '../shared/sys/libc.ts';
 
@@ -132,12 +134,21 @@ class Lane {
     if (item < 0) {
       // Before the call: whoever comes after us must not close the number a second time.
       journal.cells[journal.itemAt] = 0;
-      close(~item);
+      this.#close(~item);
       return;
     }
-    if (slots.start(item) && !this.#answer(item)) return;
+    if (slots.start(item) && !this.#work(item)) return;
     this.#freeSlot(item);
     if (this.#ctx.isUnsafe) this.#endThread();
+  }
+
+  /** Closing may end a file, and takes as long as its file system likes. */
+  #close(fd: number): void {
+    const { stats } = this.#ctx.tables;
+    const beganUs = nowUs();
+    beginWork(stats, beganUs, 0, 0, 0);
+    close(fd);
+    endWork(stats, nowUs() - beganUs);
   }
 
   /** A throw would end the task only, and the next one would run on this thread, as somebody else. */
@@ -147,11 +158,22 @@ class Lane {
   }
 
   /** @returns false when the slot went back to main */
+  #work(slot: number): boolean {
+    const ctx = this.#ctx;
+    const { slots, stats } = ctx.tables;
+    ctx.loadSlot(slot);
+    const beganUs = nowUs();
+    countQueueWait(stats, ROW_BY_OPCODE[ctx.opcode], beganUs - slots.queuedUs(slot));
+    beginWork(stats, beganUs, ctx.opcode, ctx.nodeLo, ctx.nodeHi);
+    const isAnswered = this.#answer(slot);
+    endWork(stats, nowUs() - beganUs);
+    return isAnswered;
+  }
+
+  /** @returns false when the slot went back to main */
   #answer(slot: number): boolean {
     const ctx = this.#ctx;
     const { slots } = ctx.tables;
-    ctx.load(slots.messageAt(slot));
-    ctx.receivedUs = slots.received(slot);
     const result = runOperation(ctx);
     // Before the reply: with it the kernel may drop its last reference to what we hold.
     ctx.finish();

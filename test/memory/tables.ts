@@ -28,7 +28,8 @@ export function makeMemory(given: SmallGeometry = {}): SharedMemory {
     fdBudget: given.fdBudget ?? 64,
     maxLanes: given.lanes ?? 8,
     maxReplyBytes: 4096,
-    operations: 4,
+    statCells: 1,
+    lookupsStat: 0,
     extraBytes: 64,
   };
   return allocateSharedMemory(geometry);

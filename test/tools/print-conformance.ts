@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { Judgement, Verdict } from '../posix/judge.ts';
 import type { RunResults } from '../posix/results.ts';
+import { markdownTable } from './markdown.ts';
 
 /** What a run cannot show on the machines it was made for, and what stands for it. */
 const NOT_TESTABLE: readonly string[] = [
@@ -72,18 +73,12 @@ function showCell(cell: Cell | undefined): string {
   return [String(cell.verdicts.get('holds') ?? 0), ...rest].join(', ');
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
-}
-
 function familySection(family: string, rows: Map<string, Row>, kinds: readonly string[]): string {
   const lines = [...rows].map(([behaviour, { cells }]) => {
     const variants = Math.max(...[...cells.values()].map((cell) => cell.variants.size));
     return [behaviour, String(variants), ...kinds.map((kind) => showCell(cells.get(kind)))];
   });
-  return `## ${family}\n\n${table(['Behaviour', 'Variants', ...kinds], lines)}`;
+  return `## ${family}\n\n${markdownTable(['Behaviour', 'Variants', ...kinds], lines)}`;
 }
 
 /** Behaviours of one verdict with their reason and where they were seen. */

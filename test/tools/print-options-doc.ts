@@ -10,6 +10,7 @@ import {
   REFUSED_OPTIONS,
   rowOf,
 } from '../../src/shared/options.ts';
+import { markdownTable } from './markdown.ts';
 
 const HEAD = `# Options
 
@@ -103,12 +104,6 @@ A mount of root honours setuid programs and device nodes, as a bind mount of the
 would: \`-o nosuid,nodev\` takes that away. A mount of anybody else is always nosuid and nodev.
 `;
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
-}
-
 function optionTables(): string {
   const groups = new Map<string, string[][]>();
   for (const [name, key] of OPTION_KEYS) {
@@ -124,7 +119,9 @@ function optionTables(): string {
     groups.set(row.group, [...(groups.get(row.group) ?? []), cells]);
   }
   const head = ['Flag', '-o', 'In a program', 'Value', 'Default', 'What it does'];
-  return [...groups].map(([group, rows]) => `\n## ${group}\n\n${table(head, rows)}\n`).join('');
+  return [...groups]
+    .map(([group, rows]) => `\n## ${group}\n\n${markdownTable(head, rows)}\n`)
+    .join('');
 }
 
 function otherNames(): string {
@@ -145,7 +142,7 @@ ${refused.join('\n')}
 
 function exitTable(): string {
   const rows = EXIT_MEANINGS.map(([code, meaning]) => [String(code), meaning]);
-  return `\n## Exit status\n\nAs mount(8) has it.\n\n${table(['Status', 'Meaning'], rows)}\n`;
+  return `\n## Exit status\n\nAs mount(8) has it.\n\n${markdownTable(['Status', 'Meaning'], rows)}\n`;
 }
 
 /** The whole text of docs/options.md. */

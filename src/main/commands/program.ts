@@ -1,7 +1,7 @@
 /** The `sluice` command: its subcommands, its help, and how it ends. */
-import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { describeFailure, EXIT, EXIT_MEANINGS, type ExitCode } from '../../shared/errors.ts';
+import { packageVersion } from '../../shared/version.ts';
 import { addMountOptions, fromParserFailure, quiet, spellFlags } from './arguments.ts';
 import { takeParent } from './background.ts';
 import { runDemo } from './demo.ts';
@@ -74,13 +74,6 @@ function addCommand(program: Command, name: string, ...operands: string[]): Comm
 /** A defect is reported with where it happened. */
 function stackOf(failure: unknown, exitCode: ExitCode): string {
   return exitCode === EXIT.bug && failure instanceof Error ? `${failure.stack}\n` : '';
-}
-
-/** By the package's own name: the compiled file may be at any depth below it. */
-function packageVersion(): string {
-  const require = createRequire(import.meta.url);
-  const { version } = require('sluicefs/package.json') as { version: string };
-  return version;
 }
 
 function exitHelp(): string {

@@ -6,9 +6,9 @@ import { readFileSync } from 'node:fs';
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
+import { nowUs } from '../../shared/clock.ts';
 import { MOUNT_CAPACITY } from '../../shared/memory/mount-table.ts';
 import { SMALL_MESSAGE_BYTES, TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
-import { STAT } from '../../shared/memory/stats-block.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
@@ -20,10 +20,11 @@ import {
   reportException,
   runOperation,
 } from '../../shared/passthrough/operations.ts';
-import { traceClockUs } from '../../shared/passthrough/trace.ts';
+import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
+import { STAT } from '../../shared/stats-layout.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
-import { type ParkedRequest, ParkingLot } from './parking.ts';
+import { type KeptRequest, ParkingLot } from './parking.ts';
 import { mayTryInPlace, STARVATION_LOOKS, slotQuota } from './policy.ts';
 
 /** What the dispatcher needs of the session around it. */
@@ -62,7 +63,7 @@ export class Dispatcher {
     this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
     this.#receiveSlot = ctx.tables.slots.takeLarge();
     this.lockWaits = new LockWaits({
-      tryAgain: (wait) => this.#place(wait.mount, wait),
+      tryAgain: (wait) => this.#place(wait.mount, wait, nowUs()),
       isUnderWay: (lo, hi) => this.#isUnderWay(lo, hi),
       onCount: (count) => ctx.tables.locks.setWaits(count),
     });
@@ -90,21 +91,23 @@ export class Dispatcher {
   /** Takes the request that was read to receiveAt(). A throw is a defect: EIO, and life goes on. */
   handle(): void {
     const ctx = this.#ctx;
+    const { stats } = ctx.tables;
     ctx.load(this.receiveAt());
+    ctx.receivedUs = nowUs();
+    beginWork(stats, ctx.receivedUs, ctx.opcode, ctx.nodeLo, ctx.nodeHi);
     try {
       this.#dispatch();
     } catch (error) {
       reportException(ctx, 'dispatch', error);
       if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
     }
+    // How busy main is its event loop tells.
+    endWork(stats, 0);
   }
 
   #dispatch(): void {
     const ctx = this.#ctx;
-    if (ctx.tracer !== undefined) {
-      ctx.receivedUs = traceClockUs();
-      ctx.tracer.request(ctx);
-    }
+    ctx.tracer?.request(ctx);
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.class === 'control') this.#control();
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
@@ -123,10 +126,11 @@ export class Dispatcher {
         next !== undefined;
         next = this.#parking.first(mount)
       ) {
-        if (!this.#place(mount, next)) break;
+        if (!this.#place(mount, next, next.queuedUs)) break;
         this.#parking.take(mount);
       }
     }
+    this.#countParked();
     this.#retryCloses();
   }
 
@@ -147,6 +151,7 @@ export class Dispatcher {
     mounts.dropSlot(slots.group(slot));
     mounts.addSlot(mount);
     slots.setGroup(slot, mount);
+    slots.setTimes(slot, slots.receivedUs(slot), nowUs());
     this.#push(slot, mount);
   }
 
@@ -155,12 +160,11 @@ export class Dispatcher {
     const ctx = this.#ctx;
     const { slots, mounts, journal } = ctx.tables;
     const mount = slots.group(slot);
-    ctx.load(slots.messageAt(slot));
+    ctx.loadSlot(slot);
     const message = Buffer.from(ctx.u8.slice(ctx.message, ctx.message + ctx.lengthBytes));
-    const outcome = this.lockWaits.add(message, slots.received(slot), mount);
+    const outcome = this.lockWaits.add(message, ctx.receivedUs, mount);
     if (outcome !== 'waits') {
-      ctx.load(slots.messageAt(slot));
-      ctx.receivedUs = slots.received(slot);
+      ctx.loadSlot(slot);
       const error = outcome === 'interrupted' ? ERRNO.EINTR : ERRNO.ENOLCK;
       replyOrUndo(ctx, this.#fuseFd, -error);
     }
@@ -181,19 +185,23 @@ export class Dispatcher {
   #parkHanded(slot: number, mount: number): void {
     const ctx = this.#ctx;
     const { slots, mounts, journal } = ctx.tables;
-    ctx.load(slots.messageAt(slot));
-    ctx.receivedUs = slots.received(slot);
-    this.#park(mount);
+    ctx.loadSlot(slot);
+    this.#park(mount, nowUs());
     slots.free(slot, mounts, journal);
     this.pump();
   }
 
   /** Keeps the loaded request until its mount has room. */
-  #park(mount: number): void {
+  #park(mount: number, queuedUs: number): void {
     const ctx = this.#ctx;
     const message = Buffer.from(ctx.u8.slice(ctx.message, ctx.message + ctx.lengthBytes));
-    this.#parking.add(mount, { message, receivedUs: ctx.receivedUs });
+    this.#parking.add(mount, { message, receivedUs: ctx.receivedUs, queuedUs });
     ctx.tables.stats.add(STAT.PARKED, 1);
+    this.#countParked();
+  }
+
+  #countParked(): void {
+    this.#ctx.tables.stats.set(STAT.PARKED_NOW, this.#parking.count());
   }
 
   /** Has a lane close a descriptor that may be the last of an unlinked file. */
@@ -226,6 +234,8 @@ export class Dispatcher {
 
   #control(): void {
     const ctx = this.#ctx;
+    const row = ROW_BY_OPCODE[ctx.opcode];
+    if (row?.hasReply === false || ctx.opcode === OP.INTERRUPT) countRequest(ctx.tables.stats, row);
     switch (ctx.opcode) {
       case OP.FORGET:
         forget(ctx);
@@ -273,7 +283,7 @@ export class Dispatcher {
     if (this.#ctx.opcode === OP.RELEASE) releaseLocksAhead(this.#ctx);
     const mount = this.#mountOf();
     if (!this.#parking.has(mount) && this.#placeReceived(mount)) return;
-    this.#park(mount);
+    this.#park(mount, this.#ctx.receivedUs);
     // A slot may have been freed before the lanes could know that we wait.
     this.pump();
   }
@@ -288,18 +298,18 @@ export class Dispatcher {
       if (fresh < 0) return false;
       const slot = this.#receiveSlot;
       this.#receiveSlot = fresh;
-      this.#queue(slot, mount, ctx.receivedUs);
+      this.#queue(slot, mount, ctx.receivedUs, ctx.receivedUs);
       return true;
     }
     const slot = slots.takeSmall();
     if (slot < 0) return false;
     ctx.u8.copyWithin(slots.messageAt(slot), ctx.message, ctx.message + ctx.lengthBytes);
-    this.#queue(slot, mount, ctx.receivedUs);
+    this.#queue(slot, mount, ctx.receivedUs, ctx.receivedUs);
     return true;
   }
 
-  /** Gives a parked request a slot. */
-  #place(mount: number, request: ParkedRequest): boolean {
+  /** Gives a request from main's memory a slot. */
+  #place(mount: number, request: KeptRequest, queuedUs: number): boolean {
     const ctx = this.#ctx;
     const { slots, mounts } = ctx.tables;
     if (mounts.slotsInUse(mount) >= this.#quota) return false;
@@ -308,15 +318,15 @@ export class Dispatcher {
     if (slot < 0) return false;
     ctx.u8.set(request.message, slots.messageAt(slot));
     ctx.load(slots.messageAt(slot));
-    this.#queue(slot, mount, request.receivedUs);
+    this.#queue(slot, mount, request.receivedUs, queuedUs);
     return true;
   }
 
-  #queue(slot: number, mount: number, receivedUs: number): void {
+  #queue(slot: number, mount: number, receivedUs: number, queuedUs: number): void {
     const ctx = this.#ctx;
     const { slots, mounts } = ctx.tables;
     mounts.addSlot(mount);
-    slots.setReceived(slot, receivedUs);
+    slots.setTimes(slot, receivedUs, queuedUs);
     slots.describe(slot, mount, ctx.uniqueLo(), ctx.uniqueHi());
     this.#push(slot, mount);
   }
@@ -351,7 +361,7 @@ export class Dispatcher {
       const pid = ctx.u32[(slots.messageAt(slot) + IN_HEADER.pid) >> 2];
       if (!isBeingKilled(pid) || !slots.cancel(slot)) return;
       // The lane that pops the slot frees it; until then its message is ours to answer.
-      ctx.load(slots.messageAt(slot));
+      ctx.loadSlot(slot);
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
       if (ctx.opcode === OP.SETLKW) this.lockWaits.answered(lo, hi, false);
       return;
@@ -360,22 +370,24 @@ export class Dispatcher {
     if (parked === undefined) return;
     if (!isBeingKilled(parked.request.message.readUInt32LE(IN_HEADER.pid))) return;
     this.#parking.takeByUnique(lo, hi);
-    this.#answerInterrupted(parked.request.message);
+    this.#countParked();
+    this.#answerInterrupted(parked.request);
   }
 
   /** Ends a wait for a lock. @returns whether there was one; else any lane still has its try */
   #interruptLock(lo: number, hi: number): boolean {
     if (!this.#ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return false;
     const wait = this.lockWaits.interrupt(lo, hi);
-    if (wait !== undefined) this.#answerInterrupted(wait.message);
+    if (wait !== undefined) this.#answerInterrupted(wait);
     return wait !== undefined;
   }
 
   /** Answers EINTR to a request that is not in request memory: its header goes where main receives. */
-  #answerInterrupted(message: Buffer): void {
+  #answerInterrupted({ message, receivedUs }: KeptRequest): void {
     const ctx = this.#ctx;
     ctx.u8.set(message.subarray(0, IN_HEADER.SIZE), this.receiveAt());
     ctx.load(this.receiveAt());
+    ctx.receivedUs = receivedUs;
     replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
   }
 }

@@ -12,10 +12,10 @@ import type { Logger } from '../../shared/log.ts';
 import { longWaitChecks } from '../../shared/memory/lock.ts';
 import { SLOT_STATE } from '../../shared/memory/request-slots.ts';
 import { RequestMemory, type SharedMemory } from '../../shared/memory/shared-memory.ts';
-import { STAT } from '../../shared/memory/stats-block.ts';
 import { EFFECT, laneThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { recoverThread, reply, undoEffects } from '../../shared/passthrough/operations.ts';
+import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
 import type { LaneMessage, LaneTask } from '../../workers/lane.ts';
 
@@ -154,6 +154,7 @@ export class Lanes {
     journal.clear();
     journal.resetState();
     this.#journals[lane] = journal;
+    this.#ctx.tables.stats.set(STAT.LANES_STARTED, this.count());
     const { port1, port2 } = new MessageChannel();
     const started = new Promise<void>((resolve, reject) => {
       port1.on('message', (message: LaneMessage) => this.#onMessage(message, resolve));
@@ -245,6 +246,8 @@ export class Lanes {
     const fd = journal.closing();
     if (fd >= 0) close(fd);
     mounts.leaveLaneNoted(journal);
+    this.#ctx.tables.stats.setOf(thread, STAT.BUSY_SINCE_MS, 0);
+    journal.setThreadId(0);
     // It may have died before it could tell; the message of one that lives finds nothing left to do.
     slots.forEachHanded((handed) => this.#handOver(handed));
   }
@@ -302,7 +305,7 @@ export class Lanes {
   #answerFor(slot: number, thread: number, journal: ThreadJournal): void {
     const ctx = this.#ctx;
     const wasReplying = ctx.tables.slots.state(slot) === SLOT_STATE.REPLYING;
-    ctx.load(ctx.tables.slots.messageAt(slot));
+    ctx.loadSlot(slot);
     const taken = reply(ctx, this.#settings.task.fuseFd, -ERRNO.EIO);
     if (wasReplying && !taken) return;
     const area = new RequestMemory(this.#settings.memory, thread);

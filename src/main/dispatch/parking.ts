@@ -5,9 +5,16 @@
 import { IN_HEADER } from '../../shared/abi/structs.ts';
 import { PARKED_BYTES_LIMIT, PARKED_REQUESTS_LIMIT } from './policy.ts';
 
-export interface ParkedRequest {
+/** A request that left the request memory. */
+export interface KeptRequest {
   readonly message: Buffer;
+  /** When main received it, microseconds of nowUs(). */
   readonly receivedUs: number;
+}
+
+export interface ParkedRequest extends KeptRequest {
+  /** Since when it waits for a lane. */
+  readonly queuedUs: number;
 }
 
 export class ParkingLot {

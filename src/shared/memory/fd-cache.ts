@@ -11,8 +11,8 @@ import { lockCell, lockOwner, unlockCell } from './lock.ts';
 
 const USED = 0; // Atomic: descriptors counted.
 const HAND = 1; // Atomic: where the clock hand points.
-const EVICTIONS = 2; // Atomic: descriptors evicted since the start.
-const EXHAUSTED = 3; // Atomic: requests refused for want of a descriptor.
+const EVICTIONS = 2; // Atomic: descriptors evicted since the start, modulo 2^32.
+const EXHAUSTED = 3; // Atomic: requests refused for want of a descriptor, modulo 2^32.
 const LOCK = 4; // Lock of the stack of free places.
 const FREED = 5; // Places on the stack; under LOCK.
 const FRESH = 6; // Places never used yet begin here; under LOCK.
@@ -58,11 +58,11 @@ export class FdCache {
   }
 
   evictions(): number {
-    return Atomics.load(this.#cells, EVICTIONS);
+    return Atomics.load(this.#cells, EVICTIONS) >>> 0;
   }
 
   exhausted(): number {
-    return Atomics.load(this.#cells, EXHAUSTED);
+    return Atomics.load(this.#cells, EXHAUSTED) >>> 0;
   }
 
   /** Counts one descriptor, evicting another if need be. @returns whether there was room */

@@ -117,6 +117,9 @@ export class InodeTable {
   /** Where lookups are noted: a journal's cells, from that of the effect on. */
   #notes: Int32Array = new Int32Array(NOTE_EPOCH + 1);
   #noteAt = 0;
+  /** Where this thread counts lookups taken less those given back: written by it alone. */
+  #lookups: Float64Array = new Float64Array(1);
+  #lookupsAt = 0;
 
   /**
    * @param buffer at least byteLength(geometry) bytes, zero when the table is new
@@ -145,9 +148,19 @@ export class InodeTable {
     this.#noteAt = journal.effectAt;
   }
 
+  /**
+   * Has this thread count the lookups it takes and gives back in a cell of its own; over all threads
+   * the cells sum up to what countLookups() finds.
+   */
+  countLookupsIn(cells: Float64Array, at: number): void {
+    this.#lookups = cells;
+    this.#lookupsAt = at;
+  }
+
   /** Makes the table empty. Nobody else may use it meanwhile. */
   clear(): void {
     const used = Atomics.load(this.#cells, H_NEXT_SLOT);
+    this.#lookups[this.#lookupsAt] -= this.countLookups();
     for (let slot = 1; slot < used; slot++) {
       const at = this.#at(slot);
       // Also one that was forgotten and not freed yet: its nodeid was given out.
@@ -240,6 +253,7 @@ export class InodeTable {
       const left = seen > count ? seen - count : 0;
       // Pairs with the compareExchange in #takeLookup().
       if (Atomics.compareExchange(this.#cells, at + LOOKUPS, seen, left) !== seen) continue;
+      this.#lookups[this.#lookupsAt] -= seen - left;
       return left === 0 && this.#remove(slot);
     }
   }
@@ -492,6 +506,8 @@ export class InodeTable {
     const cells = this.#cells;
     const notes = this.#notes;
     const noteAt = this.#noteAt;
+    const counts = this.#lookups;
+    const countAt = this.#lookupsAt;
     for (;;) {
       const seen = Atomics.load(cells, at + LOOKUPS);
       if (seen <= 0) return false;
@@ -501,6 +517,7 @@ export class InodeTable {
       notes[noteAt + NOTE_SLOT] = slot;
       notes[noteAt + NOTE_EPOCH] = cells[at + EPOCH];
       notes[noteAt] |= EFFECT.LOOKUP;
+      counts[countAt]++;
       return true;
     }
   }
@@ -527,12 +544,15 @@ export class InodeTable {
     const cells = this.#cells;
     const notes = this.#notes;
     const noteAt = this.#noteAt;
+    const counts = this.#lookups;
+    const countAt = this.#lookupsAt;
     // Pairs with the load in resolve(): everything else of the entry is written before.
     Atomics.store(cells, at + LOOKUPS, 1);
     // No call in between, as in #takeLookup().
     notes[noteAt + NOTE_SLOT] = slot;
     notes[noteAt + NOTE_EPOCH] = cells[at + EPOCH];
     notes[noteAt] |= EFFECT.LOOKUP;
+    counts[countAt]++;
     this.#link(stripe, slot, hash);
     this.inserted = true;
     return slot;

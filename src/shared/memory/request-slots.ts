@@ -42,9 +42,10 @@ const NEXT = 1; // Free stack link; written by who pushes.
 const GROUP = 2; // Backing mount. The rest is written by main before the slot is queued.
 const UNIQUE_LO = 3;
 const UNIQUE_HI = 4;
-const RECEIVED_US = 5; // When main received it, microseconds modulo 2^31; kept while tracing.
-const HANDED_TO = 6; // Mount whose lanes should run the request; written before HANDED.
-const STRIDE = 8;
+const HANDED_TO = 5; // Mount whose lanes should run the request; written before HANDED.
+const RECEIVED_US = 6; // A double, as the next: when main received it, microseconds of nowUs().
+const QUEUED_US = 8; // Since when it waits for a lane, the same.
+const STRIDE = 10;
 
 export interface SlotGeometry {
   readonly smallSlots: number;
@@ -71,10 +72,12 @@ export class RequestSlots {
 
   readonly geometry: SlotGeometry;
   readonly #cells: Int32Array;
+  readonly #doubles: Float64Array;
 
   constructor(buffer: SharedArrayBuffer, geometry: SlotGeometry) {
     this.geometry = geometry;
     this.#cells = new Int32Array(buffer);
+    this.#doubles = new Float64Array(buffer, 0, buffer.byteLength >> 3);
   }
 
   /** Puts all slots on the free stacks. Main, once. */
@@ -218,12 +221,19 @@ export class RequestSlots {
     return this.#cells[this.#at(slot) + GROUP];
   }
 
-  setReceived(slot: number, us: number): void {
-    this.#cells[this.#at(slot) + RECEIVED_US] = us;
+  /** Notes when the request came, and since when it waits for a lane. Main, before it is queued. */
+  setTimes(slot: number, receivedUs: number, queuedUs: number): void {
+    const at = this.#at(slot);
+    this.#doubles[(at + RECEIVED_US) >> 1] = receivedUs;
+    this.#doubles[(at + QUEUED_US) >> 1] = queuedUs;
   }
 
-  received(slot: number): number {
-    return this.#cells[this.#at(slot) + RECEIVED_US];
+  receivedUs(slot: number): number {
+    return this.#doubles[(this.#at(slot) + RECEIVED_US) >> 1];
+  }
+
+  queuedUs(slot: number): number {
+    return this.#doubles[(this.#at(slot) + QUEUED_US) >> 1];
   }
 
   /** Main asks for a wake-up when a slot is freed. */

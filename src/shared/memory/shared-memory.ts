@@ -24,8 +24,10 @@ export interface MemoryGeometry {
   readonly maxLanes: number;
   /** Room for the body of the longest reply. */
   readonly maxReplyBytes: number;
-  /** Rows of the statistics: one for each operation. */
-  readonly operations: number;
+  /** Cells of a thread's row of statistics. */
+  readonly statCells: number;
+  /** The one of them that counts lookups the kernel has not given back. */
+  readonly lookupsStat: number;
   /** Bytes of state that belong to the file system above. */
   readonly extraBytes: number;
 }
@@ -73,7 +75,7 @@ export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
     slots: new SharedArrayBuffer(RequestSlots.byteLength(g.slots)),
     rings: new SharedArrayBuffer(WorkRings.byteLength(ringCapacity(g))),
     journal: new SharedArrayBuffer(ThreadJournal.byteLength(g.maxLanes)),
-    stats: new SharedArrayBuffer(StatsBlock.byteLength(threads, g.operations)),
+    stats: new SharedArrayBuffer(StatsBlock.byteLength(threads, g.statCells)),
     extra: new SharedArrayBuffer(g.extraBytes),
     requests: new SharedArrayBuffer(
       PAGE_SIZE + RequestSlots.memoryBytes(g.slots) + threads * threadAreaBytes(g),
@@ -140,6 +142,8 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
   const inodes = new InodeTable(memory.inodes, g.inodes, thread, inodesAddress);
   const journal = new ThreadJournal(memory.journal, thread);
   inodes.noteLookupsIn(journal);
+  const stats = new StatsBlock(memory.stats, thread, laneThread(g.maxLanes), g.statCells);
+  inodes.countLookupsIn(stats.cells, stats.at + g.lookupsStat);
   return {
     thread,
     inodes,
@@ -153,7 +157,7 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
     slots: new RequestSlots(memory.slots, g.slots),
     rings: new WorkRings(memory.rings, ringCapacity(g)),
     journal,
-    stats: new StatsBlock(memory.stats, thread, laneThread(g.maxLanes), g.operations),
+    stats,
     requests: new RequestMemory(memory, thread),
   };
 }

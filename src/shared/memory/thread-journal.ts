@@ -49,6 +49,8 @@ const THREAD_ID = 30; // The kernel's number of the thread, 0 while it is not kn
 const LOCK_USE = 31; // Lock owner in use, see LockOwners; 0 for none.
 const STRIDE = 32;
 
+/** The exporter has a row of statistics, and holds nothing: as an owner of locks 0 is nobody. */
+export const EXPORTER_THREAD = 0;
 export const MAIN_THREAD = 1;
 
 /** The number of a lane's thread, for locks and its record here. */

@@ -6,8 +6,8 @@ import { ERRNO } from '../abi/errno.ts';
 import { FUSE_ROOT_ID } from '../abi/flags.ts';
 import { IN_HEADER, OUT_HEADER, SETXATTR_IN } from '../abi/structs.ts';
 import { openTables, type SharedMemory, type ThreadTables } from '../memory/shared-memory.ts';
-import { STAT } from '../memory/stats-block.ts';
 import type { ThreadJournal } from '../memory/thread-journal.ts';
+import { STAT } from '../stats-layout.ts';
 import { CapabilitySwitch } from '../sys/capabilities.ts';
 import { CAP_FSETID } from '../sys/constants.ts';
 import { Credentials } from '../sys/credentials.ts';
@@ -105,7 +105,7 @@ export class Context {
   nodeHi = 0;
   /** NEGOTIATED bits, as of this request. */
   negotiated = 0;
-  /** When main received the request, as traceClockUs(); kept while tracing. */
+  /** When main received the request, microseconds of nowUs(). */
   receivedUs = 0;
   /** With HAND_OVER: the mount whose lanes should run this. */
   handOverTo = 0;
@@ -181,6 +181,13 @@ export class Context {
     this.nodeHi = this.i32[words + (IN_HEADER.nodeid >> 2) + 1];
     // Pairs with the stores in setNegotiated().
     this.negotiated = Atomics.load(this.#flags, EXTRA.NEGOTIATED);
+  }
+
+  /** Turns to the request in a slot. */
+  loadSlot(slot: number): void {
+    const { slots } = this.tables;
+    this.load(slots.messageAt(slot));
+    this.receivedUs = slots.receivedUs(slot);
   }
 
   has(negotiated: number): boolean {

@@ -15,7 +15,7 @@ import {
   WRITE_OUT,
 } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
-import { STAT } from '../memory/stats-block.ts';
+import { countRead, countWritten } from '../request-stats.ts';
 import {
   F_GETFL,
   FALLOC_FL_COLLAPSE_RANGE,
@@ -83,7 +83,7 @@ export function read(ctx: Context): number {
   const count = ctx.mayBlock
     ? readBlocking(ctx, fd, size, offset)
     : readInPlace(ctx, fd, size, offset);
-  if (count > 0) ctx.tables.stats.add(STAT.BYTES_READ, count);
+  if (count > 0) countRead(ctx.tables.stats, count);
   return count;
 }
 
@@ -181,7 +181,7 @@ export function write(ctx: Context): number {
     count = mustWait ? DEFER : writeInPlace(ctx, fd, payload, size, offset);
   }
   if (count < 0) return count;
-  ctx.tables.stats.add(STAT.BYTES_WRITTEN, count);
+  countWritten(ctx.tables.stats, count);
   ctx.putWords(WRITE_OUT.size, count, 0);
   return WRITE_OUT.SIZE;
 }

@@ -6,7 +6,7 @@ import { ERRNO, errnoName } from '../abi/errno.ts';
 import { FUSE_DEV_IOC_BACKING_CLOSE, FUSE_DEV_IOC_BACKING_OPEN } from '../abi/flags.ts';
 import { BACKING_MAP } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
-import { STAT } from '../memory/stats-block.ts';
+import { STAT } from '../stats-layout.ts';
 import { ioctl } from '../sys/libc.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';

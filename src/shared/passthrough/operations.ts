@@ -6,8 +6,10 @@ import { ERRNO } from '../abi/errno.ts';
 import { FUSE_ROOT_ID } from '../abi/flags.ts';
 import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../abi/opcodes.ts';
 import { BATCH_FORGET_IN, FORGET_IN, FORGET_ONE, IN_HEADER, OUT_HEADER } from '../abi/structs.ts';
-import { STAT } from '../memory/stats-block.ts';
+import { nowUs } from '../clock.ts';
 import { EFFECT, type ThreadJournal } from '../memory/thread-journal.ts';
+import { countReply } from '../request-stats.ts';
+import { STAT } from '../stats-layout.ts';
 import { write as writeBytes } from '../sys/libc.ts';
 import { getattr, setattr, statxOperation } from './attributes.ts';
 import { type Context, DEFER, HAND_OVER } from './context.ts';
@@ -168,7 +170,7 @@ export function reply(ctx: Context, fuseFd: number, result: number): boolean {
   if (ctx.isModeStale) invalidateAttributes(ctx, fuseFd);
   const length = putReplyHeader(ctx, result);
   const row = ROW_BY_OPCODE[ctx.opcode];
-  if (row !== undefined) ctx.tables.stats.countReply(row.statsIndex, result);
+  countReply(ctx.tables.stats, row, result, nowUs() - ctx.receivedUs);
   for (;;) {
     const written = writeBytes(fuseFd, ctx.base + ctx.reply, length);
     if (written === length) return true;

@@ -5,16 +5,11 @@
 import { errnoName } from '../abi/errno.ts';
 import { OP, type OpcodeField, type OpcodeRow, ROW_BY_OPCODE } from '../abi/opcodes.ts';
 import { IN_HEADER } from '../abi/structs.ts';
+import { nowUs } from '../clock.ts';
 import { addressOf, write } from '../sys/libc.ts';
 import type { Context } from './context.ts';
 
 const LINE_BYTES = 8192;
-
-/** A monotonic clock all threads share, in microseconds modulo 2^31. */
-export function traceClockUs(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return (seconds * 1e6 + Math.floor(nanoseconds / 1000)) % 0x80000000;
-}
 
 /** Writes trace lines of one thread, each with one write(2) so that lines of threads do not mix. */
 export class Tracer {
@@ -47,7 +42,7 @@ export class Tracer {
   reply(ctx: Context, result: number): void {
     const row = ROW_BY_OPCODE[ctx.opcode];
     const outcome = result < 0 ? errnoName(result) : `ok ${result} bytes`;
-    const us = (traceClockUs() - ctx.receivedUs + 0x80000000) % 0x80000000;
+    const us = Math.round(nowUs() - ctx.receivedUs);
     this.#line(
       `${requestId(ctx)} ${opcodeName(ctx.opcode, row)} = ${outcome} ${us}us ${this.#where}`,
     );

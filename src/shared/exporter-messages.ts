@@ -1,0 +1,41 @@
+/** What main and the exporter's thread tell each other. */
+import type { SharedMemory } from './memory/shared-memory.ts';
+import type { InfoLabel } from './metrics-table.ts';
+
+/** Where metrics are asked for. */
+export interface ListenPlan {
+  readonly address: string;
+  /** undefined: no port. 0: any free one. */
+  readonly port: number | undefined;
+  /** Whether somebody wants this very port; else one that is taken is done without. */
+  readonly isPortAsked: boolean;
+  /** Path of a Unix socket. */
+  readonly socket: string | undefined;
+}
+
+/** What the exporter is started with. */
+export interface ExporterTask {
+  readonly memory: SharedMemory;
+  readonly listen: ListenPlan;
+  /** After so long in one call a thread counts as stuck. */
+  readonly stuckTimeoutMs: number;
+  /** Labels of `_info` metrics, as far as they are known at the start. */
+  readonly info: Readonly<Partial<Record<InfoLabel, string>>>;
+}
+
+/** FUSE_INIT was answered. */
+export interface SessionFacts {
+  /** The connection's number; undefined when it cannot be known. */
+  readonly connection: number | undefined;
+  readonly info: Readonly<Partial<Record<InfoLabel, string>>>;
+}
+
+export type ExporterOrder =
+  | { readonly kind: 'session'; readonly facts: SessionFacts }
+  | { readonly kind: 'stop' };
+
+export type ExporterReport =
+  /** It serves at these places; at none when the port it was to take if free is not. */
+  | { readonly kind: 'listening'; readonly places: readonly string[] }
+  /** It cannot serve where it was asked to. */
+  | { readonly kind: 'refused'; readonly message: string };
