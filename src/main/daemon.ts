@@ -75,8 +75,10 @@ export interface Daemon {
   pathOf(nodeid: number): Buffer | undefined;
 }
 
-/** For tests of failures. */
 export interface DaemonHooks {
+  /** Whether this process is the daemon's alone, with a umask of 0: main may then act as callers. */
+  readonly ownsProcess?: boolean;
+  /** The next two are for tests of failures. */
   /** A lane file that fails on purpose. */
   readonly laneFile?: URL;
   onLanes?(lanes: Lanes): void;
@@ -156,6 +158,7 @@ class Mount implements Daemon {
     // With it a user's write through us would go beyond his quota. The limits are raised by now.
     dropCapability(CAP_SYS_RESOURCE);
     this.#fs = this.#makeFs(fdLimit);
+    if (this.#hooks.ownsProcess === true) this.#dropGroups();
     this.#fs.importRoot();
     this.#countOnMain();
     const exporting = this.#startExporter();
@@ -226,6 +229,16 @@ class Mount implements Daemon {
       checkFuse();
     }
     return checkFdLimit();
+  }
+
+  /** As in a lane: the daemon's own groups must not help a caller. */
+  #dropGroups(): void {
+    const error = this.#fs.ctx.credentials.dropGroups();
+    if (error === 0) return;
+    throw new SluiceError(
+      'ERR_SLUICE_SYSTEM',
+      `setgroups: ${errnoName(error)}; allow it in the seccomp profile`,
+    );
   }
 
   #makeFs(fdLimit: number): PassthroughFs {
@@ -302,14 +315,26 @@ class Mount implements Daemon {
 
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
-    const dispatcher = new Dispatcher(this.#fs.ctx, fuseFd, this.#lanes, {
-      onInit: () => this.#answerInit(fuseFd),
-      // The kernel has nothing under way any more; the source is imported again for another INIT.
-      onDestroy: () => {
-        this.#dispatcher.lockWaits.clear();
-        this.#fs.destroy();
+    const dispatcher = new Dispatcher(
+      this.#fs.ctx,
+      fuseFd,
+      this.#lanes,
+      {
+        onInit: () => this.#answerInit(fuseFd),
+        // The kernel has nothing under way any more; the source is imported again for another INIT.
+        onDestroy: () => {
+          this.#dispatcher.lockWaits.clear();
+          this.#fs.destroy();
+        },
+        onUnsafe: () => {
+          this.#logger.error(
+            'the main thread could not take its own ids back; the mount is aborted',
+          );
+          this.abort();
+        },
       },
-    });
+      this.#hooks.ownsProcess === true,
+    );
     this.#dispatcher = dispatcher;
     this.#fs.ctx.fuseFd = fuseFd;
     const { slots } = this.#fs.ctx.tables;

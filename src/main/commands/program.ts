@@ -10,7 +10,7 @@ import { runMount, type StartDaemon } from './mount.ts';
 /** Loaded when a mount is wanted: help and bad options need no native code. */
 const startDaemon: StartDaemon = async (options, logger) => {
   const daemon = await import('../daemon.ts');
-  return daemon.startDaemon(options, logger);
+  return daemon.startDaemon(options, logger, { ownsProcess: true });
 };
 
 /**

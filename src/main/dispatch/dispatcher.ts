@@ -22,6 +22,7 @@ import {
 } from '../../shared/passthrough/operations.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
+import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
 import { type KeptRequest, ParkingLot } from './parking.ts';
@@ -31,6 +32,8 @@ import { mayTryInPlace, STARVATION_LOOKS, slotQuota } from './policy.ts';
 export interface SessionControl {
   /** FUSE_INIT is loaded: answers it. */
   onInit(): void;
+  /** Main could not take its own ids back after it had acted as somebody else. */
+  onUnsafe(): void;
   /** FUSE_DESTROY was answered. */
   onDestroy(): void;
 }
@@ -52,11 +55,21 @@ export class Dispatcher {
   readonly #waitingLooks: number[] = [];
   /** Descriptors to close for which a mount's ring had no room. */
   #unclosed: { fd: number; mount: number }[] = [];
+  /** Undefined where main runs nothing that could wait. */
+  readonly #inPlace: InPlacePolicy | undefined;
   /** The large slot main receives into. */
   #receiveSlot: number;
 
-  constructor(ctx: Context, fuseFd: number, lanes: Lanes, session: SessionControl) {
+  /** @param isBold whether main may make calls that a disk could delay, and act as a caller */
+  constructor(
+    ctx: Context,
+    fuseFd: number,
+    lanes: Lanes,
+    session: SessionControl,
+    isBold: boolean,
+  ) {
     this.#ctx = ctx;
+    this.#inPlace = isBold ? new InPlacePolicy(ctx) : undefined;
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;
@@ -113,7 +126,12 @@ export class Dispatcher {
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
-    else if (!mayTryInPlace(ctx) || !this.#tryInPlace()) this.#toLane();
+    else {
+      const mount = this.#mountOf();
+      const isBold = this.#inPlace?.mayBeBold(mount) === true;
+      const isTried = isBold ? this.#tryBoldly(mount) : mayTryInPlace(ctx) && this.#tryInPlace();
+      if (!isTried) this.#toLane(mount);
+    }
   }
 
   /** Requests main keeps get their slots, as far as there are any; see RequestSlots.takeWake(). */
@@ -271,6 +289,17 @@ export class Dispatcher {
     return true;
   }
 
+  /** The same with calls that a disk could delay. */
+  #tryBoldly(mount: number): boolean {
+    const ctx = this.#ctx;
+    ctx.isBold = true;
+    const isAnswered = this.#tryInPlace();
+    ctx.isBold = false;
+    this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);
+    if (ctx.isUnsafe) this.#session.onUnsafe();
+    return isAnswered;
+  }
+
   /** The backing mount of the request's inode: its bulkhead. */
   #mountOf(): number {
     const { inodes } = this.#ctx.tables;
@@ -279,9 +308,8 @@ export class Dispatcher {
     return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
   }
 
-  #toLane(): void {
+  #toLane(mount: number): void {
     if (this.#ctx.opcode === OP.RELEASE) releaseLocksAhead(this.#ctx);
-    const mount = this.#mountOf();
     if (!this.#parking.has(mount) && this.#placeReceived(mount)) return;
     this.#park(mount, this.#ctx.receivedUs);
     // A slot may have been freed before the lanes could know that we wait.

@@ -9,12 +9,12 @@ import { READ_IN } from '../../shared/abi/structs.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 
 /** Copying more than this out of the page cache would keep other requests waiting. */
-const IN_PLACE_READ_BYTES = 128 * 1024;
+export const IN_PLACE_BYTES = 128 * 1024;
 
 /** Whether main should try the loaded request itself before a lane gets it. */
 export function mayTryInPlace(ctx: Context): boolean {
   if (ROW_BY_OPCODE[ctx.opcode]?.class !== 'cached') return false;
-  return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_READ_BYTES;
+  return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
 }
 
 /** Slots one backing mount may fill; what comes on top waits in main's memory. */

@@ -4,7 +4,7 @@
  * A descriptor is closed by whoever takes the last use away after the release: never while a thread
  * is in a system call on it.
  */
-import { lockCell, lockOwner, unlockCell } from './lock.ts';
+import { lockCell, lockOwner, tryLockCell, unlockCell } from './lock.ts';
 
 const H_LOCK = 0; // Lock of the free list.
 const H_FREE = 1; // Head of the free list, under the lock.
@@ -168,6 +168,11 @@ export class HandleTable {
 
   lockDirectory(index: number): void {
     lockCell(this.#cells, this.#at(index) + DIR_LOCK, this.#owner);
+  }
+
+  /** The same for a thread that must not wait for a reader. @returns whether it has the lock */
+  tryLockDirectory(index: number): boolean {
+    return tryLockCell(this.#cells, this.#at(index) + DIR_LOCK, this.#owner);
   }
 
   unlockDirectory(index: number): void {

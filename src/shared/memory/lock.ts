@@ -40,6 +40,12 @@ export function lockCell(cells: Int32Array, index: number, owner: number): void 
   }
 }
 
+/** Takes the lock if it is free. @returns whether it did */
+export function tryLockCell(cells: Int32Array, index: number, owner: number): boolean {
+  // Pairs with the exchange in unlockCell().
+  return Atomics.compareExchange(cells, index, 0, owner) === 0;
+}
+
 /** Gives the lock back. */
 export function unlockCell(cells: Int32Array, index: number): void {
   // Pairs with the compareExchange calls in lockCell().

@@ -62,7 +62,7 @@ export interface ContextEnvironment {
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
   readonly thread: number;
-  /** Whether operations may block: lanes yes, main no. */
+  /** Whether operations may block: lanes yes, main no; see also Context.isBold. */
   readonly mayBlock: boolean;
   /** Whether this thread's working directory is /proc/self/fd, as in a lane. */
   readonly isInProcSelfFd: boolean;
@@ -118,6 +118,11 @@ export class Context {
   listed = 0;
   lastCookieLo = 0;
   lastCookieHi = 0;
+  /**
+   * Where mayBlock is false: whether calls may be made that a local disk could delay, since it has been
+   * quick so far. What may take any time is left to a lane all the same.
+   */
+  isBold = false;
   /** The connection to the kernel; -1 while there is none. */
   fuseFd = -1;
   /** Set when this thread may not go on: its privileges could not be restored. */

@@ -24,6 +24,7 @@ import {
   FALLOC_FL_PUNCH_HOLE,
   FALLOC_FL_UNSHARE_RANGE,
   FALLOC_FL_ZERO_RANGE,
+  FS_MAGIC,
   O_APPEND,
   O_CLOEXEC,
   O_DIRECT,
@@ -132,7 +133,11 @@ function readInPlace(ctx: Context, fd: number, size: number, offset: number | bi
   const { inodes, mounts } = ctx.tables;
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
-  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) return DEFER;
+  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) {
+    // Its pages are memory: there is no disk to wait for.
+    const isMemory = mounts.fsType(place) === FS_MAGIC.TMPFS;
+    return ctx.isBold && isMemory ? readBlocking(ctx, fd, size, offset) : DEFER;
+  }
   let done = 0;
   while (done < size) {
     const iov = iovec(ctx, ctx.address(ctx.out) + done, size - done);
@@ -230,7 +235,9 @@ function writeInPlace(
   const { inodes, mounts } = ctx.tables;
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
-  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE)) return DEFER;
+  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE)) {
+    return ctx.isBold ? writeAll(ctx, fd, payload, size, offset, false) : DEFER;
+  }
   const count = pwritev2(fd, iovec(ctx, ctx.address(payload), size), 1, offset, RWF_NOWAIT);
   if (count === -ERRNO.EOPNOTSUPP) mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE);
   return count === size ? count : DEFER;

@@ -15,7 +15,7 @@ import {
 } from '../sys/constants.ts';
 import { getdents64, lseek } from '../sys/libc.ts';
 import { NEGOTIATED } from './config.ts';
-import { type Context, int64, SCRATCH } from './context.ts';
+import { type Context, DEFER, int64, SCRATCH } from './context.ts';
 import { enterInode, identify, KEEP, putEntry } from './identify.ts';
 import { openInodeBriefly } from './inode-access.ts';
 import { openChild } from './names.ts';
@@ -55,7 +55,11 @@ function list(ctx: Context, plus: boolean): number {
   const { handles, journal } = ctx.tables;
   // The position belongs to the handle: one reader at a time.
   journal.setDirectory(handle);
-  handles.lockDirectory(handle);
+  if (ctx.mayBlock) handles.lockDirectory(handle);
+  else if (!handles.tryLockDirectory(handle)) {
+    journal.setDirectory(0);
+    return DEFER;
+  }
   const result = listFrom(ctx, handles.fd(handle), handle, size, plus);
   handles.unlockDirectory(handle);
   journal.setDirectory(0);

@@ -69,10 +69,8 @@ const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC | O_APPEND;
  * What the kernel may do with the pages of a file that was opened with these flags (rule 33). Beside
  * FOPEN_PASSTHROUGH it takes no flag about caches: the pages are those of the file behind.
  */
-function fileReplyFlags(ctx: Context, hostFlags: number, backingId: number): number {
-  // Closing a file gives up the locks of whoever closes it.
-  const needsNone = (hostFlags & O_ACCMODE) === O_RDONLY && !ctx.has(NEGOTIATED.POSIX_LOCKS);
-  const noFlush = needsNone ? FOPEN_NOFLUSH : 0;
+function fileReplyFlags(ctx: Context, slot: number, hostFlags: number, backingId: number): number {
+  const noFlush = needsFlush(ctx, slot, hostFlags) ? 0 : FOPEN_NOFLUSH;
   if (backingId > 0) return passthroughReplyFlags(ctx) | noFlush;
   switch (ctx.config.cache) {
     case 'never':
@@ -83,6 +81,14 @@ function fileReplyFlags(ctx: Context, hostFlags: number, backingId: number): num
     default:
       return noFlush;
   }
+}
+
+/** Whether a close(2) means anything to the host, or gives up locks: see flush(). */
+function needsFlush(ctx: Context, slot: number, hostFlags: number): boolean {
+  if (ctx.has(NEGOTIATED.POSIX_LOCKS)) return true;
+  const { inodes, mounts } = ctx.tables;
+  const isReader = (hostFlags & O_ACCMODE) === O_RDONLY;
+  return !isReader && !mounts.hasFlag(inodes.mount(slot), MOUNT_FLAG.LOCAL);
 }
 
 /**
@@ -142,7 +148,7 @@ function enterHandle(
   ctx.putWords(offset + OPEN_OUT.fh, index, handles.epoch(index));
   ctx.put32(
     offset + OPEN_OUT.open_flags,
-    isDir ? directoryReplyFlags(ctx) : fileReplyFlags(ctx, flags, backingId),
+    isDir ? directoryReplyFlags(ctx) : fileReplyFlags(ctx, slot, flags, backingId),
   );
   ctx.put32(offset + OPEN_OUT.backing_id, backingId);
   return 0;
@@ -277,6 +283,8 @@ function createExisting(
   const isTranslated = ctx.config.uidMap !== undefined || ctx.config.gidMap !== undefined;
   if (isTranslated || ctx.clientUid() !== ctx.credentials.uid) return -ERRNO.ESTALE;
   if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
+  // To empty a file may take any time.
+  if ((flags & O_TRUNC) !== 0 && !ctx.mayBlock) return DEFER;
   const pathFd = openChild(ctx, dirFd, name);
   if (pathFd < 0) return pathFd;
   ctx.keepFd(pathFd);

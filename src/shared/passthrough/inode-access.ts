@@ -162,6 +162,7 @@ function openInodeWith(ctx: Context, slot: number, hostFlags: number): number {
   const type = inodes.fileType(slot);
   if (type !== S_IFREG && type !== S_IFDIR) return -ERRNO.EBADF;
   const cached = cachedInodeFd(ctx, slot);
+  if (cached < 0 && !ctx.mayBlock) return DEFER;
   for (;;) {
     const fd =
       cached >= 0

@@ -126,14 +126,14 @@ export function lookup(ctx: Context): number {
   return ctx.mayBlock ? lookupBlocking(ctx, parent, name) : lookupInPlace(ctx, parent, name);
 }
 
-/** Asks the dentry cache only: what it cannot tell a lane finds out. */
+/** Asks the dentry cache only, unless it may be bold: what cannot be told so a lane finds out. */
 function lookupInPlace(ctx: Context, parent: number, name: number): number {
   const { inodes, mounts } = ctx.tables;
   const place = inodes.mount(parent);
   if (!mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
   const dirFd = cachedInodeFd(ctx, parent);
   if (dirFd < 0) return DEFER;
-  const fd = openName(ctx, dirFd, name, RESOLVE_NO_XDEV | RESOLVE_CACHED);
+  const fd = openName(ctx, dirFd, name, RESOLVE_NO_XDEV | (ctx.isBold ? 0 : RESOLVE_CACHED));
   if (fd >= 0) {
     ctx.keepFd(fd);
     return enterAndReply(ctx, fd, place, parent);

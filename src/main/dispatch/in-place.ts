@@ -1,0 +1,119 @@
+/**
+ * What main answers itself although the disk could delay it. A hop to a lane and back costs more than
+ * most calls on a local file system do, so main makes them as long as they are quick: a call that was
+ * slow sends the requests of its backing mount to the lanes for a while.
+ *
+ * Never here: fsync and whatever may take any time by its nature, cold reads (RWF_NOWAIT says so),
+ * opens by file handle, other than local file systems.
+ */
+import { FATTR_SIZE } from '../../shared/abi/flags.ts';
+import { OP, OPCODE_LIMIT } from '../../shared/abi/opcodes.ts';
+import {
+  LINK_IN,
+  OPEN_IN,
+  READ_IN,
+  RENAME_IN,
+  SETATTR_IN,
+  WRITE_IN,
+} from '../../shared/abi/structs.ts';
+import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
+import type { Context } from '../../shared/passthrough/context.ts';
+import { O_TRUNC } from '../../shared/sys/constants.ts';
+import { IN_PLACE_BYTES } from './policy.ts';
+
+/** A call that takes longer was delayed by something. */
+const SLOW_CALL_US = 1000;
+/** For so many times its length main keeps away from the mount, within bounds. */
+const REST_FACTOR = 20;
+const SHORTEST_REST_US = 20_000;
+const LONGEST_REST_US = 5_000_000;
+
+const QUICK = [
+  OP.LOOKUP,
+  OP.GETATTR,
+  OP.SETATTR,
+  OP.READLINK,
+  OP.SYMLINK,
+  OP.MKNOD,
+  OP.MKDIR,
+  OP.UNLINK,
+  OP.RMDIR,
+  OP.RENAME,
+  OP.RENAME2,
+  OP.LINK,
+  OP.OPEN,
+  OP.READ,
+  OP.WRITE,
+  OP.RELEASE,
+  OP.SETXATTR,
+  OP.GETXATTR,
+  OP.LISTXATTR,
+  OP.REMOVEXATTR,
+  OP.FLUSH,
+  OP.OPENDIR,
+  OP.READDIR,
+  OP.RELEASEDIR,
+  OP.CREATE,
+  OP.READDIRPLUS,
+  OP.LSEEK,
+  OP.STATX,
+];
+
+const isQuick = new Uint8Array(OPCODE_LIMIT);
+for (const opcode of QUICK) isQuick[opcode] = 1;
+
+export class InPlacePolicy {
+  readonly #ctx: Context;
+  /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
+  readonly #restsUntilUs = new Float64Array(MOUNT_CAPACITY);
+
+  constructor(ctx: Context) {
+    this.#ctx = ctx;
+  }
+
+  /**
+   * Whether main should run the loaded request to its end, if nothing in it has to wait for more than
+   * a local disk.
+   * @param mount the backing mount of its inode
+   */
+  mayBeBold(mount: number): boolean {
+    const ctx = this.#ctx;
+    if (ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
+    if (ctx.receivedUs < this.#restsUntilUs[mount] || !this.#isLocal(mount)) return false;
+    switch (ctx.opcode) {
+      case OP.SETATTR:
+        return (ctx.arg32(SETATTR_IN.valid) & FATTR_SIZE) === 0;
+      case OP.OPEN:
+        return (ctx.arg32(OPEN_IN.flags) & O_TRUNC) === 0;
+      case OP.READ:
+      case OP.READDIR:
+      case OP.READDIRPLUS:
+        return ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
+      case OP.WRITE:
+        return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
+      case OP.RENAME:
+      case OP.RENAME2:
+        return this.#isLocal(this.#mountOf(ctx.argLo(RENAME_IN.newdir)));
+      case OP.LINK:
+        return this.#isLocal(this.#mountOf(ctx.argLo(LINK_IN.oldnodeid)));
+      default:
+        return true;
+    }
+  }
+
+  /** A bold call has ended. */
+  took(mount: number, elapsedUs: number): void {
+    if (elapsedUs < SLOW_CALL_US) return;
+    const restUs = Math.min(LONGEST_REST_US, Math.max(SHORTEST_REST_US, REST_FACTOR * elapsedUs));
+    this.#restsUntilUs[mount] = this.#ctx.receivedUs + elapsedUs + restUs;
+  }
+
+  #mountOf(slot: number): number {
+    const { inodes } = this.#ctx.tables;
+    return slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
+  }
+
+  #isLocal(mount: number): boolean {
+    return this.#ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LOCAL);
+  }
+}
