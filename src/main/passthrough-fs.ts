@@ -20,6 +20,7 @@ import {
   openTrace,
   passthroughConfigOf,
   reserveMemory,
+  setTimeouts,
 } from './assemble.ts';
 
 export interface PassthroughSettings {
@@ -67,6 +68,7 @@ export class PassthroughFs {
       closeHeld: settings.closeHeld,
       onUnlocked: settings.onUnlocked,
     });
+    setTimeouts(this.ctx.timeouts, options);
     this.ctx.tables.inodes.clear();
     this.ctx.tables.slots.initialise();
   }
@@ -97,6 +99,11 @@ export class PassthroughFs {
     destroyAll(this.ctx);
     this.#isImported = false;
     this.importRoot();
+  }
+
+  /** Takes over what of the options may change while the mount is served: the timeouts. */
+  reconfigure(options: MountOptions): void {
+    setTimeouts(this.ctx.timeouts, options);
   }
 
   /** Descriptors that must survive a live upgrade. */

@@ -16,6 +16,7 @@ import { EXTRA, NEGOTIATED, type PassthroughConfig } from './config.ts';
 import { extensionBytes } from './extensions.ts';
 import { mapId } from './id-map.ts';
 import { MountErrorReporter } from './mount-error.ts';
+import { Timeouts } from './timeouts.ts';
 import type { Tracer } from './trace.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
 
@@ -80,6 +81,7 @@ export class Context {
   readonly report: Report;
   readonly tracer: Tracer | undefined;
   readonly uniqueIno: UniqueInoGenerator;
+  readonly timeouts: Timeouts;
   readonly credentials = new Credentials();
   readonly mountErrors = new MountErrorReporter();
   readonly u8: Uint8Array;
@@ -148,6 +150,7 @@ export class Context {
     const capability = config.xattrMap?.capability;
     this.capabilityName = capability === undefined ? undefined : new CString(capability);
     this.uniqueIno = new UniqueInoGenerator(memory.extra, EXTRA.UNIQUE_INO_AT);
+    this.timeouts = new Timeouts(memory.extra, EXTRA.TIMEOUTS_AT);
     const requests = this.tables.requests;
     this.u8 = requests.u8;
     this.u32 = requests.u32;
