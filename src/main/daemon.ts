@@ -64,6 +64,8 @@ export interface Daemon {
   stop(): Promise<void>;
   /** Cuts the connection: requests in flight fail, users of the mount get ENOTCONN. */
   abort(): void;
+  /** Takes over what a reload may change (RELOADED_OPTIONS) of options that are the same otherwise. */
+  reconfigure(options: MountOptions): void;
   status(): DaemonStatus;
   /** Descriptors that must survive a live upgrade. */
   keepFds(): number[];
@@ -106,7 +108,7 @@ export async function startDaemon(
 class Mount implements Daemon {
   readonly id: string;
   readonly unmounted: Promise<UnmountReason>;
-  readonly #options: MountOptions;
+  #options: MountOptions;
   readonly #logger: Logger;
   readonly #once: OnceLogger;
   readonly #hooks: DaemonHooks;
@@ -190,6 +192,11 @@ class Mount implements Daemon {
         this.#logger.warn({ err: error }, 'unmounting after an abort failed'),
       )
       .finally(() => this.#finish());
+  }
+
+  reconfigure(options: MountOptions): void {
+    this.#options = options;
+    this.#fs.reconfigure(options);
   }
 
   status(): DaemonStatus {

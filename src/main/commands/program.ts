@@ -2,6 +2,8 @@
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { describeFailure, EXIT, EXIT_MEANINGS, type ExitCode } from '../../shared/errors.ts';
+import { RELOADED_OPTIONS, rowOf } from '../../shared/options.ts';
+import { variableOf } from '../config/environment.ts';
 import { addMountOptions, fromParserFailure, quiet, spellFlags } from './arguments.ts';
 import { takeParent } from './background.ts';
 import { runDemo } from './demo.ts';
@@ -31,7 +33,7 @@ export async function runProgram(
     .description('Serves a directory tree at another place, through FUSE.')
     .version(packageVersion())
     .addHelpText('after', exitHelp);
-  const mount = addCommand(program, 'mount', '<source>', '<mountpoint>').description(
+  const mount = addCommand(program, 'mount', '[source]', '[mountpoint]').description(
     'serve SOURCE at MOUNTPOINT until it is unmounted or a signal comes',
   );
   const mountArguments = addMountOptions(mount);
@@ -88,13 +90,20 @@ function exitHelp(): string {
   return `\nExit status:\n${lines.join('\n')}`;
 }
 
+const RELOADED_NAMES = RELOADED_OPTIONS.map((key) => rowOf(key).name);
+
 function mountHelp(): string {
   return `
 Signals:
   SIGINT, SIGTERM   finish what is in flight, unmount, exit 0; a second one aborts
-  SIGUSR2           log the status
-  SIGHUP            nothing
+  SIGHUP            read the file of --config again, and change of the running mount:
+                    ${RELOADED_NAMES.slice(0, 4).join(', ')},
+                    ${RELOADED_NAMES.slice(4).join(', ')}
+  SIGUSR2           log debug messages, beginning with the status; once more: not any more
 ${exitHelp()}
+
+Each option may also stand in a file in TOML, which --config names (entry_timeout = 5), and in the
+environment (${variableOf('entry_timeout')}=5). Of several the last counts: file, environment, -o, flag.
 
 Paths that begin with a dash stand behind "--". Numbers may end in K, M or G (powers of 1024).
 Names may be written with "_" or "-". More: docs/options.md`;
