@@ -28,11 +28,13 @@ import { Dispatcher } from './dispatch/dispatcher.ts';
 import { Lanes } from './dispatch/lanes.ts';
 import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/policy.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
+import { logScarcity } from './scarcity-log.ts';
 import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
 import {
   CHECKED_IOCTLS_MINOR,
   type Negotiated,
   negotiate,
+  offeredFeatures,
   putInitOut,
   putMajorVersion,
 } from './session/init.ts';
@@ -300,6 +302,7 @@ class Mount implements Daemon {
     this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#watchStarvation();
+    this.#closers.push(logScarcity(this.#fs.ctx.tables, this.#logger));
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
@@ -389,6 +392,15 @@ class Mount implements Daemon {
         fdBudget: this.#fs.ctx.tables.fds.budget,
       },
       'negotiated',
+    );
+    const { u32, body, lengthBytes } = this.#fs.ctx;
+    const offered = offeredFeatures(u32, body >> 2, lengthBytes - IN_HEADER.SIZE);
+    this.#logger.debug(
+      {
+        declined: offered.filter((name) => !agreed.features.has(name)).join(' '),
+        maxReadaheadBytes: agreed.maxReadaheadBytes,
+      },
+      'offered by the kernel and not taken',
     );
   }
 

@@ -176,7 +176,7 @@ test('the configuration file, and what is asked instead of a mount', () => {
   assert.equal(parseMountArguments(['--config', '--a_b']).configFile, '--a_b');
   assert.equal(parseMountArguments(['-o', 'ro,config=/a\\,b']).configFile, '/a,b');
   assert.equal(
-    parseMountArguments(['--config=x', '-o', 'config=y', '--config', 'z']).configFile,
+    parseMountArguments(['--config=x', '--config', 'z', '-o', 'config=y']).configFile,
     'z',
   );
   assert.equal(parseMountArguments(['--print-config']).isPrinting, true);

@@ -32,7 +32,9 @@ interface Assignment {
 interface Collected {
   readonly lists: Assignment[];
   readonly flags: Assignment[];
-  configFile: string | undefined;
+  /** The configuration file as a list and as a flag names it. */
+  listedConfig: string | undefined;
+  flaggedConfig: string | undefined;
   isPrinting: boolean;
 }
 
@@ -176,7 +178,7 @@ function readListItem(item: string, collected: Collected): void {
     throw refusedOption(spelt, refusal);
   }
   if (name === 'config') {
-    collected.configFile = configPath(spelt, text);
+    collected.listedConfig = configPath(spelt, text);
     return;
   }
   const key = OPTION_KEYS.get(name);
@@ -249,7 +251,8 @@ function settleArguments(operands: readonly string[], collected: Collected): Mou
   const listed = settle(collected.lists, warnings);
   const flagged = settle(collected.flags, warnings);
   warnOfOverruled(listed, flagged, warnings);
-  const { configFile, isPrinting } = collected;
+  const { isPrinting } = collected;
+  const configFile = collected.flaggedConfig ?? collected.listedConfig;
   return { operands, listed, flagged, configFile, isPrinting, warnings };
 }
 
@@ -301,7 +304,7 @@ function addConfigOptions(command: Command, collected: Collected): void {
   const file = new Option(`${CONFIG_FLAG} <file>`, 'take options from a file in TOML');
   command.addOption(file.helpGroup(GENERAL));
   command.on('option:config', (text: string) => {
-    collected.configFile = configPath(CONFIG_FLAG, text);
+    collected.flaggedConfig = configPath(CONFIG_FLAG, text);
   });
   const print = new Option(
     '--print-config',
@@ -328,7 +331,13 @@ function addRefusedOptions(command: Command): void {
  * @returns reads what the last parse of the command has collected
  */
 export function addMountOptions(command: Command): () => MountArguments {
-  const collected: Collected = { lists: [], flags: [], configFile: undefined, isPrinting: false };
+  const collected: Collected = {
+    lists: [],
+    flags: [],
+    listedConfig: undefined,
+    flaggedConfig: undefined,
+    isPrinting: false,
+  };
   command.addHelpOption(helpEntry());
   addConfigOptions(command, collected);
   addListOption(command, collected);

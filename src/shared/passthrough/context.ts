@@ -52,9 +52,12 @@ export const SCRATCH = {
   DIRENTS: 4096,
 } as const;
 
-export type LogLevel = 'warn' | 'error';
+export type LogLevel = 'debug' | 'warn' | 'error';
 
-/** How an operation tells the operator something; `key` names what is said once and then counted. */
+/**
+ * How an operation tells the operator something; `key` names what is said once and then counted.
+ * Never per request: debug messages are for what is rare, too.
+ */
 export type Report = (level: LogLevel, key: string, message: string) => void;
 
 export interface ContextEnvironment {
