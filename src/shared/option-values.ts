@@ -17,7 +17,8 @@ import {
 } from './option-table.ts';
 
 const SUFFIXES: Readonly<Record<string, number>> = { '': 1, K: KIB, M: MIB, G: GIB };
-const SCALED = /^(\d{1,15})([KMG]?)$/i;
+/** A whole number as text: "4K". */
+export const SCALED = /^(\d{1,15})([KMGkmg]?)$/;
 
 function scaledNumber(text: string): number {
   const [, digits = '', suffix = ''] = SCALED.exec(text) ?? [];

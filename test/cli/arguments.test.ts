@@ -5,7 +5,8 @@ import { flagOf, isNegatable, parseMountArguments } from '../../src/main/command
 import { mergeSettings } from '../../src/main/config/settings.ts';
 import type { MountArguments } from '../../src/main/config/sources.ts';
 import { SluiceError } from '../../src/shared/errors.ts';
-import { OPTION_KEYS, type OptionRow, type OptionValues, rowOf } from '../../src/shared/options.ts';
+import { OPTION_KEYS, type OptionValues, rowOf } from '../../src/shared/options.ts';
+import { sample } from './sample.ts';
 
 function valuesOf({ listed, flagged }: MountArguments): OptionValues {
   const settings = [...mergeSettings(listed, flagged)];
@@ -29,27 +30,6 @@ function refusal(...argv: string[]): SluiceError {
     return error;
   }
   throw new assert.AssertionError({ message: `accepted: ${JSON.stringify(argv)}` });
-}
-
-/** A text the row accepts and the value it stands for. */
-function sample(row: OptionRow): [string, unknown] {
-  switch (row.kind) {
-    case 'bool':
-    case 'mountFlag':
-      return ['false', false];
-    case 'duration':
-      return ['0.5', 0.5];
-    case 'count':
-      return [String(row.max), row.max];
-    case 'size':
-      return ['8K', 8192];
-    case 'enum':
-      return [String(row.values.at(-1)).toUpperCase(), row.values.at(-1)];
-    case 'rules':
-      return ['some text', ['some text']];
-    default:
-      return ['some text', 'some text'];
-  }
 }
 
 for (const [name, key] of OPTION_KEYS) {

@@ -15,7 +15,9 @@ export interface MountOptions {
   readonly source: string;
   /** Default: a fresh temporary directory. */
   readonly mountpoint?: string;
-  /** Behind SOURCE and MOUNTPOINT on the command line. */
+  /** On the command line; default: source and mountpoint. */
+  readonly operands?: readonly string[];
+  /** Behind the operands on the command line. */
   readonly flags?: readonly string[];
   /** Added to the environment. */
   readonly env?: NodeJS.ProcessEnv;
@@ -248,8 +250,7 @@ export async function startMount(options: MountOptions): Promise<Mount> {
     ...(options.nodeFlags ?? []),
     cliPath,
     'mount',
-    options.source,
-    mountpoint,
+    ...(options.operands ?? [options.source, mountpoint]),
     ...(options.flags ?? []),
   ] as [string, ...string[]];
   const child = spawn(command, args, {

@@ -90,15 +90,27 @@ function exitHelp(): string {
   return `\nExit status:\n${lines.join('\n')}`;
 }
 
-const RELOADED_NAMES = RELOADED_OPTIONS.map((key) => rowOf(key).name);
+const SIGNAL_INDENT = ' '.repeat(20);
+const HELP_COLUMNS = 90;
+
+/** Names in lines of the width of the rest, indented as what stands behind a signal. */
+function wrapped(names: readonly string[]): string {
+  const lines = [''];
+  for (const [index, name] of names.entries()) {
+    const item = index < names.length - 1 ? `${name},` : name;
+    const longer = `${lines.at(-1)} ${item}`.trimStart();
+    if (SIGNAL_INDENT.length + longer.length <= HELP_COLUMNS) lines[lines.length - 1] = longer;
+    else lines.push(item);
+  }
+  return lines.map((line) => SIGNAL_INDENT + line).join('\n');
+}
 
 function mountHelp(): string {
   return `
 Signals:
   SIGINT, SIGTERM   finish what is in flight, unmount, exit 0; a second one aborts
-  SIGHUP            read the file of --config again, and change of the running mount:
-                    ${RELOADED_NAMES.slice(0, 4).join(', ')},
-                    ${RELOADED_NAMES.slice(4).join(', ')}
+  SIGHUP            read the configuration file again; of a running mount this changes
+${wrapped(RELOADED_OPTIONS.map((key) => rowOf(key).name))}
   SIGUSR2           log debug messages, beginning with the status; once more: not any more
 ${exitHelp()}
 
@@ -106,5 +118,5 @@ Each option may also stand in a file in TOML, which --config names (entry_timeou
 environment (${variableOf('entry_timeout')}=5). Of several the last counts: file, environment, -o, flag.
 
 Paths that begin with a dash stand behind "--". Numbers may end in K, M or G (powers of 1024).
-Names may be written with "_" or "-". More: docs/options.md`;
+Names may be written with "_" or "-". More: docs/options.md, docs/configure.md`;
 }

@@ -31,6 +31,8 @@ import {
 /** More than any configuration needs; they bound the time a reload may take. */
 const MAX_FILE_BYTES = 65_536;
 const MAX_LINES = 2000;
+/** What an error shows of a name. */
+const LONGEST_NAME = 64;
 
 /**
  * Reads a configuration file.
@@ -96,11 +98,14 @@ export function parseConfig(text: string, path: string): Settings {
   for (const [written, value] of Object.entries(document)) {
     const line = lineOf.get(written);
     const origin = line === undefined ? path : `${path}:${line}`;
-    const key = namedKey(written, value, origin);
+    const spelt = `${origin}: ${shortened(written)}`;
+    const key = namedKey(written, value, spelt);
     if (settings.has(key)) {
-      throw optionError(`${origin}: ${written} is there twice; leave one of them out`);
+      throw optionError(`${spelt} is there twice; leave one of them out`);
     }
-    settings.set(key, { value: settingValue(key, value, written, origin, path), origin });
+    const checked = settingValue(key, value, spelt, dirname(path));
+    if (Array.isArray(checked)) checkRules(key as OptionKey, checked, `${origin}: `);
+    settings.set(key, { value: checked, origin });
   }
   return settings;
 }
@@ -155,8 +160,11 @@ function keysOf(text: string): readonly string[] | undefined {
   }
 }
 
-function namedKey(written: string, value: unknown, origin: string): SettingKey {
-  const spelt = `${origin}: ${written}`;
+function shortened(name: string): string {
+  return name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}...` : name;
+}
+
+function namedKey(written: string, value: unknown, spelt: string): SettingKey {
   const name = written.replaceAll('-', '_');
   const refusal = REFUSED_OPTIONS.get(name);
   if (refusal !== undefined) throw refusedOption(spelt, refusal);
@@ -175,19 +183,11 @@ function isTable(value: unknown): boolean {
   return typeof value === 'object' && !Array.isArray(value) && !(value instanceof TomlDate);
 }
 
-function settingValue(
-  key: SettingKey,
-  value: unknown,
-  written: string,
-  origin: string,
-  path: string,
-): unknown {
-  const spelt = `${origin}: ${written}`;
-  const folder = dirname(path);
+/** @param spelt file, line and name, for messages @param folder base of relative paths */
+function settingValue(key: SettingKey, value: unknown, spelt: string, folder: string): unknown {
   if (isPlace(key)) return absolutePath(checkedPath(spelt, value), folder);
   const checked = checkedOption(key, value, spelt);
   const { kind } = rowOf(key);
-  if (kind === 'rules') checkRules(key, checked as readonly string[], `${origin}: `);
   const isPath = kind === 'path' || (kind === 'trace' && checked !== TRACE_TO_STDERR);
   return isPath && typeof checked === 'string' ? absolutePath(checked, folder) : checked;
 }
