@@ -1,5 +1,6 @@
 /**
- * The table of options: it drives the flags, the `-o` names, the help, docs/options.md, the types and
+ * The table of options: it drives the flags, the `-o` names, the names in files and the environment, the
+ * help, docs/options.md, docs/sluice.schema.json, the types and
  * the checks.
  */
 import {

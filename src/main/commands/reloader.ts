@@ -1,5 +1,5 @@
 /** SIGHUP: reads the sources again and gives a running mount what may change. */
-import { SluiceError } from '../../shared/errors.ts';
+import { describeFailure, SluiceError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { type Change, planReload, type ReloadPlan } from '../config/reload.ts';
 import { type ResolvedMount, resolveMount, type Sources } from '../config/sources.ts';
@@ -28,6 +28,7 @@ export class Reloader {
   async reload(daemon: Daemon): Promise<void> {
     if (this.#isReloading) {
       this.#isAskedAgain = true;
+      this.#logger.info('a reload is under way; the file is read once more after it');
       return;
     }
     this.#isReloading = true;
@@ -44,8 +45,8 @@ export class Reloader {
       const fresh = await resolveMount(this.#sources);
       plan = planReload(this.#running, fresh, this.#sources.surroundings);
     } catch (error) {
-      if (!(error instanceof SluiceError)) throw error;
-      this.#logger.error(`not reloaded, everything stays as it was: ${error.message}`);
+      const reason = error instanceof SluiceError ? error.message : describeFailure(error).line;
+      this.#logger.error(`not reloaded, everything stays as it was: ${reason}`);
       return;
     }
     this.#running = plan.mount;

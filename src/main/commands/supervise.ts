@@ -101,7 +101,6 @@ class Supervisor {
   reload(): void {
     const daemon = this.#daemon;
     this.#isReloadWanted = daemon === undefined;
-    // Its failures are logged; anything else is a defect, and arrives as an uncaught exception.
     if (daemon !== undefined) void this.#controls.reloader.reload(daemon);
   }
 
