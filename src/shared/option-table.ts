@@ -1,7 +1,6 @@
 /**
- * The table of options: it drives the flags, the `-o` names, the names in files and the environment, the
- * help, docs/options.md, docs/sluice.schema.json, the types and
- * the checks.
+ * The table of options: it drives the flags, the names in `-o` lists, files and the environment, the
+ * help, docs/options.md, docs/sluice.schema.json, the types and the checks.
  */
 import {
   MS_DIRSYNC,
