@@ -1,12 +1,22 @@
-/** `sluice mount SOURCE MOUNTPOINT`. */
+/** `sluice mount [SOURCE MOUNTPOINT]`. */
 import { v7 as uuidv7 } from 'uuid';
 import { EXIT, type ExitCode, oneLine, SluiceError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/log.ts';
-import { type MountOptions, resolveOptions } from '../../shared/options.ts';
+import type { MountOptions } from '../../shared/options.ts';
+import { renderConfig } from '../config/print-config.ts';
+import {
+  type MountArguments,
+  type ResolvedMount,
+  readSettings,
+  resolveMount,
+  type Sources,
+  sourcesOf,
+} from '../config/sources.ts';
 import type { Daemon } from '../daemon.ts';
-import { type MountArguments, mountInput } from './arguments.ts';
 import { startInBackground, type TellParent } from './background.ts';
+import { Reloader } from './reloader.ts';
 import { superviseDaemon } from './supervise.ts';
+import { Verbosity } from './verbosity.ts';
 
 /** Starts a daemon: `startDaemon`, or a stand-in. */
 export type StartDaemon = (options: MountOptions, logger: Logger) => Promise<Daemon>;
@@ -21,18 +31,25 @@ export interface CommandContext {
 }
 
 /**
- * Mounts, says so in one line, and serves until the mount is gone.
+ * Mounts, says so in one line, and serves until the mount is gone; with `--print-config` prints the
+ * settings instead.
  *
  * @returns the exit status of the process
  * @throws SluiceError when the mount does not come about
  */
 export async function runMount(given: MountArguments, context: CommandContext): Promise<ExitCode> {
-  const { options, warnings } = resolveMount(given);
-  if (options.background && context.tellParent === undefined) {
-    refuseForeignFd(options.mountpoint);
-    return mountInBackground(context.argv, warnings);
+  const sources = sourcesOf(given);
+  if (given.isPrinting) {
+    const settings = await readSettings(sources);
+    process.stdout.write(renderConfig(settings, sources.surroundings, given.warnings));
+    return EXIT.ok;
   }
-  return serve(options, warnings, context.start, (line) => {
+  const mount = await resolveMount(sources);
+  if (mount.options.background && context.tellParent === undefined) {
+    refuseForeignFd(mount.options.mountpoint);
+    return mountInBackground(context.argv, mount.warnings);
+  }
+  return serve(mount, sources, context.start, (line) => {
     if (context.tellParent === undefined) {
       process.stdout.write(`${line}\n`);
     } else {
@@ -41,35 +58,31 @@ export async function runMount(given: MountArguments, context: CommandContext): 
   });
 }
 
-/** The settled options, with every warning on the way to them. */
-export function resolveMount(given: MountArguments): {
-  options: MountOptions;
-  warnings: readonly string[];
-} {
-  const { input, warnings } = mountInput(given);
-  const resolved = resolveOptions(input);
-  return { options: resolved.options, warnings: [...warnings, ...resolved.warnings] };
-}
-
 /**
  * Runs the daemon in this process. Paths are absolute by now, so the working directory can be left:
  * it may be what is mounted over, and would keep its file system busy.
+ *
+ * @param sources read again by a reload
  */
 export async function serve(
-  options: MountOptions,
-  warnings: readonly string[],
+  mount: ResolvedMount,
+  sources: Sources,
   start: StartDaemon,
   onReady: (line: string) => void,
 ): Promise<ExitCode> {
+  const { options, settings, warnings } = mount;
   const logger = createLogger({ ...options, mountId: uuidv7() });
   for (const warning of warnings) {
     logger.warn(warning);
   }
+  logger.debug({ settings: Object.fromEntries(settings) }, 'settings that are not by default');
   process.title = 'sluice';
   process.umask(0);
   process.chdir('/');
+  const verbosity = new Verbosity(logger, options.logLevel);
+  const reloader = new Reloader(sources, mount, logger, verbosity);
   return superviseDaemon(
-    logger,
+    { logger, verbosity, reloader },
     () => start(options, logger),
     () => onReady(mountedLine(options)),
   );
