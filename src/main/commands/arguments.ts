@@ -158,8 +158,8 @@ function negatedKey(name: string): OptionKey | undefined {
   return glued !== undefined && rowOf(glued).kind === 'mountFlag' ? glued : undefined;
 }
 
-/** One item of an `-o` list; undefined when it has no meaning here. */
-function readListItem(item: string): Assignment | undefined {
+/** One item of an `-o` list; undefined when it has no meaning here. `isSloppy`: nor are unknown names. */
+function readListItem(item: string, isSloppy: boolean): Assignment | undefined {
   const end = item.indexOf('=');
   const written = end < 0 ? item : item.slice(0, end);
   const text = end < 0 ? undefined : item.slice(end + 1);
@@ -183,6 +183,7 @@ function readListItem(item: string): Assignment | undefined {
   }
   const negated = negatedKey(name);
   if (negated === undefined) {
+    if (isSloppy) return undefined;
     throw unknownOption(spelt, name, OPTION_KEYS.keys());
   }
   if (text !== undefined) {
@@ -257,13 +258,27 @@ function addListOption(command: Command, collected: Assignment[]): void {
   );
   command.addOption(list.helpGroup(GENERAL));
   command.on('option:o', (text: string) => {
-    for (const item of splitList(text)) {
-      const assignment = readListItem(item);
-      if (assignment !== undefined) {
-        collected.push(assignment);
-      }
-    }
+    collected.push(...readList(text, false));
   });
+}
+
+function readList(list: string, isSloppy: boolean): Assignment[] {
+  return splitList(list)
+    .map((item) => readListItem(item, isSloppy))
+    .filter((assignment) => assignment !== undefined);
+}
+
+/**
+ * Reads `-o` lists that come without a command line of ours.
+ *
+ * @param isSloppy skips names that nobody knows, as `mount -s` asks for
+ * @throws SluiceError ERR_SLUICE_OPTION
+ */
+export function parseOptionLists(
+  lists: readonly string[],
+  isSloppy: boolean,
+): Pick<MountArguments, 'values' | 'warnings'> {
+  return settleAssignments(lists.flatMap((list) => readList(list, isSloppy)));
 }
 
 function addRefusedOptions(command: Command): void {

@@ -4,6 +4,7 @@ import { EXIT, type ExitCode, oneLine, SluiceError } from '../../shared/errors.t
 import { createLogger, type Logger } from '../../shared/log.ts';
 import { type MountOptions, resolveOptions } from '../../shared/options.ts';
 import type { Daemon } from '../daemon.ts';
+import { connectServiceManager } from '../notify.ts';
 import { type MountArguments, mountInput } from './arguments.ts';
 import { startInBackground, type TellParent } from './background.ts';
 import { superviseDaemon } from './supervise.ts';
@@ -18,6 +19,12 @@ export interface CommandContext {
   readonly start: StartDaemon;
   /** Set when this process is the one in the background. */
   readonly tellParent: TellParent | undefined;
+  /** Set when mount(8) calls. */
+  readonly helper?: {
+    readonly isVerbose: boolean;
+    /** A mount namespace to mount in: a file below /proc/PID. */
+    readonly namespace: string | undefined;
+  };
 }
 
 /**
@@ -30,7 +37,7 @@ export async function runMount(given: MountArguments, context: CommandContext): 
   const { options, warnings } = resolveMount(given);
   if (options.background && context.tellParent === undefined) {
     refuseForeignFd(options.mountpoint);
-    return mountInBackground(context.argv, warnings);
+    return mountInBackground(context, warnings);
   }
   return serve(options, warnings, context.start, (line) => {
     if (context.tellParent === undefined) {
@@ -65,13 +72,18 @@ export async function serve(
   for (const warning of warnings) {
     logger.warn(warning);
   }
+  const manager = connectServiceManager(process.env, logger);
   process.title = 'sluice';
   process.umask(0);
   process.chdir('/');
   return superviseDaemon(
     logger,
+    manager,
     () => start(options, logger),
-    () => onReady(mountedLine(options)),
+    () => {
+      manager.ready(`serving ${options.source} on ${options.mountpoint}`);
+      onReady(mountedLine(options));
+    },
   );
 }
 
@@ -89,14 +101,20 @@ function refuseForeignFd(mountpoint: string): void {
 
 /** The child resolves the same arguments again, but nobody sees its stderr. */
 async function mountInBackground(
-  argv: readonly string[],
+  { argv, helper }: CommandContext,
   warnings: readonly string[],
 ): Promise<ExitCode> {
+  warn(warnings);
+  const { line, exitCode } = await startInBackground(argv, helper?.namespace);
+  // Of a mount that works mount(8) says nothing, unless it was asked to.
+  if (exitCode !== EXIT.ok) process.stderr.write(`${line}\n`);
+  else if (helper === undefined || helper.isVerbose) process.stdout.write(`${line}\n`);
+  return exitCode as ExitCode;
+}
+
+/** Warnings of a command that does not serve, and so has no log. */
+export function warn(warnings: readonly string[]): void {
   for (const warning of warnings) {
     process.stderr.write(`sluice: warning: ${warning}\n`);
   }
-  const { line, exitCode } = await startInBackground(argv);
-  const stream = exitCode === EXIT.ok ? process.stdout : process.stderr;
-  stream.write(`${line}\n`);
-  return exitCode as ExitCode;
 }

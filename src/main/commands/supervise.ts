@@ -3,6 +3,7 @@ import type { ExitCode } from '../../shared/errors.ts';
 import { EXIT, SluiceError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Daemon } from '../daemon.ts';
+import type { ServiceManager } from '../notify.ts';
 import { discardMounts } from '../session/mount.ts';
 
 /** npm passes on the SIGINT that the terminal sends to the whole group: one Ctrl-C, two signals. */
@@ -12,14 +13,16 @@ const LAST_UNMOUNT_MS = 5000;
 
 class Supervisor {
   readonly #logger: Logger;
+  readonly #manager: ServiceManager;
   #daemon: Daemon | undefined;
   #firstSignalMs: number | undefined;
   #isAborted = false;
   #isBroken = false;
   #exitCode: ExitCode = EXIT.ok;
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, manager: ServiceManager) {
     this.#logger = logger;
+    this.#manager = manager;
   }
 
   async run(start: () => Promise<Daemon>, onReady: () => void): Promise<ExitCode> {
@@ -31,6 +34,7 @@ class Supervisor {
     }
     onReady();
     const reason = await daemon.unmounted;
+    this.#manager.stopping(`unmounted (${reason})`);
     this.#logger.info({ reason }, 'unmounted');
     return this.#exitCode;
   }
@@ -47,6 +51,7 @@ class Supervisor {
     const nowMs = performance.now();
     if (this.#firstSignalMs === undefined) {
       this.#firstSignalMs = nowMs;
+      this.#manager.stopping('finishing what is in flight, then unmounting');
       this.#logger.info({ signal }, 'stopping; a second signal aborts');
       this.#stop();
       return;
@@ -87,6 +92,7 @@ class Supervisor {
       return;
     }
     this.#isBroken = true;
+    this.#manager.stopping('internal error; unmounting');
     this.#exitCode = EXIT.bug;
     const end = (): never => {
       discardMounts();
@@ -112,16 +118,18 @@ function interrupted(cause?: unknown): SluiceError {
  * SIGINT and SIGTERM stop it, a second one aborts it, SIGUSR2 logs its status, SIGHUP does nothing.
  * A rejection nobody handles arrives as an uncaught exception too.
  *
+ * @param manager is told when the daemon stops
  * @param onReady called once when the mount is usable
  * @returns the exit status of the process
  * @throws what `start` throws; ERR_SLUICE_INTERRUPTED after a signal before the mount was usable
  */
 export async function superviseDaemon(
   logger: Logger,
+  manager: ServiceManager,
   start: () => Promise<Daemon>,
   onReady: () => void,
 ): Promise<ExitCode> {
-  const supervisor = new Supervisor(logger);
+  const supervisor = new Supervisor(logger, manager);
   process.on('SIGINT', (signal) => supervisor.stopBySignal(signal));
   process.on('SIGTERM', (signal) => supervisor.stopBySignal(signal));
   process.on('SIGUSR2', () => supervisor.logStatus());

@@ -22,9 +22,12 @@ const HELPER_TIMEOUT_MS = 10_000;
 /** The number the socket gets in the helper: the first after the standard three. */
 const HELPER_SOCKET_FD = 3;
 
+/** mount(8) runs its helpers without PATH. */
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
 /** The path of fusermount3, or of the older fusermount, in PATH. */
 export function findFusermount(): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(':').filter((folder) => folder !== '');
+  const folders = (process.env['PATH'] ?? DEFAULT_PATH).split(':').filter((folder) => folder !== '');
   const candidates = ['fusermount3', 'fusermount'].flatMap((name) =>
     folders.map((folder) => path.join(folder, name)),
   );

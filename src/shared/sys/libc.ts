@@ -84,6 +84,15 @@ const c = {
   fchdir: declare('fchdir', 'int', ['int']),
   eventfd: declare('eventfd', 'int', ['uint32_t', 'int']),
   poll: declare('poll', 'int', ['uintptr_t', 'unsigned long', 'int']),
+  socket: declare('socket', 'int', ['int', 'int', 'int']),
+  sendto: declare('sendto', 'ssize_t', [
+    'int',
+    'uintptr_t',
+    'size_t',
+    'int',
+    'uintptr_t',
+    'uint32_t',
+  ]),
   socketpair: declare('socketpair', 'int', ['int', 'int', 'int', 'uintptr_t']),
   recvmsg: declare('recvmsg', 'ssize_t', ['int', 'uintptr_t', 'int']),
   exitNow: declare('_exit', 'void', ['int']),
@@ -449,6 +458,23 @@ export function eventfd(initial: number, flags: number): number {
 /** poll(2). */
 export function poll(fds: number, count: number, timeoutMs: number): number {
   return result(c.poll(fds, count, timeoutMs));
+}
+
+/** socket(2). */
+export function socket(domain: number, type: number, protocol: number): number {
+  return result(c.socket(domain, type, protocol));
+}
+
+/** sendto(2); `address` is the address of a socket address of `addressBytes`. */
+export function sendto(
+  fd: number,
+  buffer: number,
+  sizeBytes: number,
+  flags: number,
+  address: number,
+  addressBytes: number,
+): number {
+  return result(c.sendto(fd, buffer, sizeBytes, flags, address, addressBytes));
 }
 
 /** socketpair(2); `fds` is the address of two ints. */
