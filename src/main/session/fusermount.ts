@@ -27,7 +27,9 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 /** The path of fusermount3, or of the older fusermount, in PATH. */
 export function findFusermount(): string | undefined {
-  const folders = (process.env['PATH'] ?? DEFAULT_PATH).split(':').filter((folder) => folder !== '');
+  const folders = (process.env['PATH'] ?? DEFAULT_PATH)
+    .split(':')
+    .filter((folder) => folder !== '');
   const candidates = ['fusermount3', 'fusermount'].flatMap((name) =>
     folders.map((folder) => path.join(folder, name)),
   );
