@@ -11,9 +11,9 @@ import {
   MSG_NOSIGNAL,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
-  SOCKADDR_UN,
 } from '../shared/sys/constants.ts';
 import { addressOf, CString, sendto, socket } from '../shared/sys/libc.ts';
+import { type SocketAddress, unixAddress } from '../shared/sys/unix-socket.ts';
 
 /** How long news that must arrive waits before it is sent again to a queue that was full. */
 const RETRY_MS = 100;
@@ -45,29 +45,6 @@ export function connectServiceManager(env: Environment, log: NotifyLog): Service
   const isWatched = watchdogPid === undefined || watchdogPid === String(process.pid);
   const periodUs = isWatched ? Number(watchdogUs ?? 0) : 0;
   return new NotifySocket(name, Number.isFinite(periodUs) ? periodUs / 2 : 0, log);
-}
-
-/** A socket address in memory that does not move. */
-interface SocketAddress {
-  readonly memory: DataView;
-  readonly sizeBytes: number;
-}
-
-/** `@name` is a name in the abstract name space, without a file; undefined for what is neither. */
-function unixAddress(name: string): SocketAddress | undefined {
-  const path = Buffer.from(name);
-  const isAbstract = name.startsWith('@');
-  if (!(isAbstract || name.startsWith('/')) || path.length >= SOCKADDR_UN.PATH_SIZE) {
-    return undefined;
-  }
-  const memory = new DataView(new SharedArrayBuffer(SOCKADDR_UN.SIZE));
-  memory.setUint16(0, AF_UNIX, true);
-  path.forEach((byte, index) => {
-    memory.setUint8(SOCKADDR_UN.path + index, byte);
-  });
-  if (isAbstract) memory.setUint8(SOCKADDR_UN.path, 0);
-  // Every byte of an abstract name counts; a path ends with a NUL.
-  return { memory, sizeBytes: SOCKADDR_UN.path + path.length + (isAbstract ? 0 : 1) };
 }
 
 class NotifySocket implements ServiceManager {

@@ -93,6 +93,9 @@ const c = {
     'uintptr_t',
     'uint32_t',
   ]),
+  connect: declare('connect', 'int', ['int', 'uintptr_t', 'uint32_t']),
+  sendmsg: declare('sendmsg', 'ssize_t', ['int', 'uintptr_t', 'int']),
+  execv: declare('execv', 'int', ['uintptr_t', 'uintptr_t']),
   socketpair: declare('socketpair', 'int', ['int', 'int', 'int', 'uintptr_t']),
   recvmsg: declare('recvmsg', 'ssize_t', ['int', 'uintptr_t', 'int']),
   exitNow: declare('_exit', 'void', ['int']),
@@ -475,6 +478,21 @@ export function sendto(
   addressBytes: number,
 ): number {
   return result(c.sendto(fd, buffer, sizeBytes, flags, address, addressBytes));
+}
+
+/** connect(2); `address` is the address of a socket address of `addressBytes`. */
+export function connect(fd: number, address: number, addressBytes: number): number {
+  return result(c.connect(fd, address, addressBytes));
+}
+
+/** sendmsg(2). */
+export function sendmsg(fd: number, message: number, flags: number): number {
+  return result(c.sendmsg(fd, message, flags));
+}
+
+/** execv(3); `argv` is the address of addresses, the last one 0. Returns only when it fails. */
+export function execv(path: number, argv: number): number {
+  return result(c.execv(path, argv));
 }
 
 /** socketpair(2); `fds` is the address of two ints. */
