@@ -8,7 +8,7 @@
  * The descriptor of the mount goes through the Unix socket. Each server that connects gets a mount of
  * its own, in place of the one before: a connection whose server has died cannot be taken up again.
  */
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -66,6 +66,7 @@ function discard(mountpoint: string): void {
 function mountForServers(socketPath: string, mountpoint: string): void {
   rmSync(socketPath, { force: true });
   discard(mountpoint);
+  makeMountpoint(mountpoint);
   const server = createServer({ pauseOnConnect: true }, (connection) => {
     connection.on('error', () => undefined);
     try {
@@ -91,6 +92,17 @@ function mountForServers(socketPath: string, mountpoint: string): void {
   };
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
+}
+
+/** In a volume that is empty at first. */
+function makeMountpoint(mountpoint: string): void {
+  try {
+    mkdirSync(mountpoint, { recursive: true });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const message = `mount point ${mountpoint} cannot be made (${reason}); give a directory`;
+    throw new SluiceError('ERR_SLUICE_MOUNTPOINT', message, { cause });
+  }
 }
 
 function handOver(connection: Socket, mountpoint: string): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -94,6 +94,7 @@ suite('mounting and serving by two processes', { skip }, () => {
     const socket = join(source, '../socket');
     const mounter = start(process.execPath, HAND_OVER, 'mount', socket, `${mountpoint}/none`);
     await until('the socket', () => existsSync(socket));
+    rmdirSync(`${mountpoint}/none`);
     const server = startServer(socket, source);
     assert.equal(await server.ended, 32);
     assert.match(server.said, /^sluice: no mount came from .*its log says why$/m);
@@ -113,6 +114,9 @@ suite('mounting and serving by two processes', { skip }, () => {
       assert.equal(refused.code, 1, args.join(' '));
       assert.match(refused.stderr, /^sluice: .*give.*\n$/);
     }
+    const file = await run(process.execPath, [HAND_OVER, 'mount', '/tmp/none', '/etc/passwd']);
+    assert.equal(file.code, 32);
+    assert.match(file.stderr, /^sluice: mount point \/etc\/passwd cannot be made/);
     const taken = await run(process.execPath, [HAND_OVER, 'mount', '/proc/none/socket', '/mnt']);
     assert.equal(taken.code, 2);
   });
