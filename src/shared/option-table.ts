@@ -63,6 +63,8 @@ interface NumberRow extends RowBase {
   readonly min: number;
   readonly max: number;
   readonly step?: number;
+  /** Set where asking for the default is more than leaving the option out. */
+  readonly isWeakDefault?: true;
 }
 
 export interface EnumRow extends RowBase {
@@ -456,6 +458,7 @@ export const OPTIONS = {
     group: 'Metrics',
     kind: 'count',
     default: 19_747,
+    isWeakDefault: true,
     min: 0,
     max: 65_535,
     help: 'TCP port; 0: any free one, which the log names. The default is done without when it is taken, or metrics_socket is given',

@@ -60,6 +60,7 @@ test('the defaults of root', () => {
     xattrmap: [],
     securityLabel: false,
     allowDirectIo: true,
+    kernelPassthrough: true,
     killprivV2: true,
     doImport: true,
     posixLock: false,

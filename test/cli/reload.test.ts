@@ -16,6 +16,7 @@ import {
   type Sources,
 } from '../../src/main/config/sources.ts';
 import type { Daemon } from '../../src/main/daemon.ts';
+import type { ServiceManager } from '../../src/main/notify.ts';
 import { createLogger, type LogLevel } from '../../src/shared/log.ts';
 import type { MountOptions } from '../../src/shared/options.ts';
 
@@ -94,6 +95,8 @@ test('warnings are those that are new', () => {
 interface Stand {
   readonly file: string;
   readonly reloader: Reloader;
+  /** What the service manager was told. */
+  readonly told: string[];
   /** Options the daemon was given. */
   readonly given: MountOptions[];
   readonly daemon: Daemon;
@@ -113,11 +116,18 @@ async function stand(text: string, ...argv: string[]): Promise<Stand> {
   const { logLevel } = mount.options;
   const logger = createLogger({ mountId: 'id', logLevel, logFormat: 'json', logFile });
   const verbosity = new Verbosity(logger, logLevel);
+  const told: string[] = [];
+  const manager: ServiceManager = {
+    ready: (status) => told.push(`ready: ${status}`),
+    reloading: () => told.push('reloading'),
+    stopping: (status) => told.push(`stopping: ${status}`),
+  };
   const given: MountOptions[] = [];
   const daemon = { reconfigure: (options: MountOptions) => given.push(options) };
   return {
     file,
-    reloader: new Reloader(sources, mount, logger, verbosity),
+    reloader: new Reloader(sources, mount, logger, verbosity, manager),
+    told,
     given,
     daemon: daemon as unknown as Daemon,
     lines: () =>
@@ -152,9 +162,10 @@ test('a reload says what it changed, what it did not, and flags keep their prece
 });
 
 test('a file with a mistake changes nothing, and is one line', async () => {
-  const { file, reloader, daemon, given, lines } = await stand('entry_timeout = 5');
+  const { file, reloader, daemon, given, lines, told } = await stand('entry_timeout = 5');
   writeFileSync(file, 'entry_timeout = 2\nlans = 2');
   await reloader.reload(daemon);
+  assert.deepEqual(told, ['reloading', 'ready: serving /s on /m']);
   rmSync(file);
   await reloader.reload(daemon);
   writeFileSync(file, 'entry_timeout = ');

@@ -38,6 +38,16 @@ interface Collected {
   isPrinting: boolean;
 }
 
+function nothingCollected(): Collected {
+  return {
+    lists: [],
+    flags: [],
+    listedConfig: undefined,
+    flaggedConfig: undefined,
+    isPrinting: false,
+  };
+}
+
 const PLACEHOLDERS = {
   bool: 'bool',
   mountFlag: 'bool',
@@ -165,8 +175,8 @@ function negatedKey(name: string): OptionKey | undefined {
   return glued !== undefined && rowOf(glued).kind === 'mountFlag' ? glued : undefined;
 }
 
-/** One item of an `-o` list. */
-function readListItem(item: string, collected: Collected): void {
+/** One item of an `-o` list. `isSloppy`: a name that nobody knows has no meaning here. */
+function readListItem(item: string, collected: Collected, isSloppy = false): void {
   const end = item.indexOf('=');
   const written = end < 0 ? item : item.slice(0, end);
   const text = end < 0 ? undefined : item.slice(end + 1);
@@ -195,6 +205,7 @@ function readListItem(item: string, collected: Collected): void {
   }
   const negated = negatedKey(name);
   if (negated === undefined) {
+    if (isSloppy) return;
     throw unknownOption(spelt, name, [...OPTION_KEYS.keys(), 'config']);
   }
   if (text !== undefined) {
@@ -316,6 +327,22 @@ function addConfigOptions(command: Command, collected: Collected): void {
   });
 }
 
+/**
+ * Reads `-o` lists that come without a command line of ours.
+ *
+ * @param isSloppy skips names that nobody knows, as `mount -s` asks for
+ * @throws SluiceError ERR_SLUICE_OPTION
+ */
+export function parseOptionLists(
+  operands: readonly string[],
+  lists: readonly string[],
+  isSloppy: boolean,
+): MountArguments {
+  const collected = nothingCollected();
+  for (const item of lists.flatMap(splitList)) readListItem(item, collected, isSloppy);
+  return settleArguments(operands, collected);
+}
+
 function addRefusedOptions(command: Command): void {
   for (const flag of REFUSED_FLAGS) {
     command.addOption(new Option(`${flag} [value]`).hideHelp());
@@ -331,13 +358,7 @@ function addRefusedOptions(command: Command): void {
  * @returns reads what the last parse of the command has collected
  */
 export function addMountOptions(command: Command): () => MountArguments {
-  const collected: Collected = {
-    lists: [],
-    flags: [],
-    listedConfig: undefined,
-    flaggedConfig: undefined,
-    isPrinting: false,
-  };
+  const collected = nothingCollected();
   command.addHelpOption(helpEntry());
   addConfigOptions(command, collected);
   addListOption(command, collected);

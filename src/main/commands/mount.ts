@@ -13,6 +13,7 @@ import {
   sourcesOf,
 } from '../config/sources.ts';
 import type { Daemon } from '../daemon.ts';
+import { connectServiceManager, servingLine } from '../notify.ts';
 import { startInBackground, type TellParent } from './background.ts';
 import { Reloader } from './reloader.ts';
 import { superviseDaemon } from './supervise.ts';
@@ -28,6 +29,12 @@ export interface CommandContext {
   readonly start: StartDaemon;
   /** Set when this process is the one in the background. */
   readonly tellParent: TellParent | undefined;
+  /** Set when mount(8) calls. */
+  readonly helper?: {
+    readonly isVerbose: boolean;
+    /** A mount namespace to mount in: a file below /proc/PID. */
+    readonly namespace: string | undefined;
+  };
 }
 
 /**
@@ -47,7 +54,7 @@ export async function runMount(given: MountArguments, context: CommandContext): 
   const mount = await resolveMount(sources);
   if (mount.options.background && context.tellParent === undefined) {
     refuseForeignFd(mount.options.mountpoint);
-    return mountInBackground(context.argv, mount.warnings);
+    return mountInBackground(context, mount.warnings);
   }
   return serve(mount, sources, context.start, (line) => {
     if (context.tellParent === undefined) {
@@ -76,15 +83,19 @@ export async function serve(
     logger.warn(warning);
   }
   logger.debug({ settings: Object.fromEntries(settings) }, 'settings that are not by default');
+  const manager = connectServiceManager(process.env, logger);
   process.title = 'sluice';
   process.umask(0);
   process.chdir('/');
   const verbosity = new Verbosity(logger, options.logLevel);
-  const reloader = new Reloader(sources, mount, logger, verbosity);
+  const reloader = new Reloader(sources, mount, logger, verbosity, manager);
   return superviseDaemon(
-    { logger, verbosity, reloader },
+    { logger, verbosity, reloader, manager },
     () => start(options, logger),
-    () => onReady(mountedLine(options)),
+    () => {
+      manager.ready(servingLine(options));
+      onReady(mountedLine(options));
+    },
   );
 }
 
@@ -102,14 +113,20 @@ function refuseForeignFd(mountpoint: string): void {
 
 /** The child resolves the same arguments again, but nobody sees its stderr. */
 async function mountInBackground(
-  argv: readonly string[],
+  { argv, helper }: CommandContext,
   warnings: readonly string[],
 ): Promise<ExitCode> {
+  warn(warnings);
+  const { line, exitCode } = await startInBackground(argv, helper?.namespace);
+  // Of a mount that works mount(8) says nothing, unless it was asked to.
+  if (exitCode !== EXIT.ok) process.stderr.write(`${line}\n`);
+  else if (helper === undefined || helper.isVerbose) process.stdout.write(`${line}\n`);
+  return exitCode as ExitCode;
+}
+
+/** Warnings of a command that does not serve, and so has no log. */
+export function warn(warnings: readonly string[]): void {
   for (const warning of warnings) {
     process.stderr.write(`sluice: warning: ${warning}\n`);
   }
-  const { line, exitCode } = await startInBackground(argv);
-  const stream = exitCode === EXIT.ok ? process.stdout : process.stderr;
-  stream.write(`${line}\n`);
-  return exitCode as ExitCode;
 }

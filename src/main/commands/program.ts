@@ -5,12 +5,12 @@ import { RELOADED_OPTIONS, rowOf } from '../../shared/options.ts';
 import { packageVersion } from '../../shared/version.ts';
 import { variableOf } from '../config/environment.ts';
 import { addMountOptions, fromParserFailure, quiet, spellFlags } from './arguments.ts';
-import { takeParent } from './background.ts';
+import { type TellParent, takeParent } from './background.ts';
 import { runDemo } from './demo.ts';
 import { runMount, type StartDaemon } from './mount.ts';
 
 /** Loaded when a mount is wanted: help and bad options need no native code. */
-const startDaemon: StartDaemon = async (options, logger) => {
+export const startDaemon: StartDaemon = async (options, logger) => {
   const daemon = await import('../daemon.ts');
   return daemon.startDaemon(options, logger);
 };
@@ -51,18 +51,23 @@ export async function runProgram(
     await program.parseAsync(spellFlags(argv), { from: 'user' });
     return exitCode;
   } catch (error) {
-    const failure = fromParserFailure(error);
-    if (failure === undefined) {
-      return EXIT.ok;
-    }
-    const outcome = describeFailure(failure);
-    if (tellParent === undefined) {
-      process.stderr.write(`${outcome.line}\n${stackOf(failure, outcome.exitCode)}`);
-    } else {
-      tellParent(outcome);
-    }
-    return outcome.exitCode;
+    return reportFailure(error, tellParent);
   }
+}
+
+/** Says on stderr, or to the waiting parent, why a command failed. @returns its exit status */
+export function reportFailure(error: unknown, tellParent: TellParent | undefined): ExitCode {
+  const failure = fromParserFailure(error);
+  if (failure === undefined) {
+    return EXIT.ok;
+  }
+  const outcome = describeFailure(failure);
+  if (tellParent === undefined) {
+    process.stderr.write(`${outcome.line}\n${stackOf(failure, outcome.exitCode)}`);
+  } else {
+    tellParent(outcome);
+  }
+  return outcome.exitCode;
 }
 
 function addCommand(program: Command, name: string, ...operands: string[]): Command {

@@ -4,21 +4,30 @@ import type { Logger } from '../../shared/log.ts';
 import { type Change, planReload, type ReloadPlan } from '../config/reload.ts';
 import { type ResolvedMount, resolveMount, type Sources } from '../config/sources.ts';
 import type { Daemon } from '../daemon.ts';
+import { type ServiceManager, servingLine } from '../notify.ts';
 import type { Verbosity } from './verbosity.ts';
 
 export class Reloader {
   readonly #sources: Sources;
   readonly #logger: Logger;
   readonly #verbosity: Verbosity;
+  readonly #manager: ServiceManager;
   #running: ResolvedMount;
   #isReloading = false;
   #isAskedAgain = false;
 
-  constructor(sources: Sources, running: ResolvedMount, logger: Logger, verbosity: Verbosity) {
+  constructor(
+    sources: Sources,
+    running: ResolvedMount,
+    logger: Logger,
+    verbosity: Verbosity,
+    manager: ServiceManager,
+  ) {
     this.#sources = sources;
     this.#running = running;
     this.#logger = logger;
     this.#verbosity = verbosity;
+    this.#manager = manager;
   }
 
   /**
@@ -32,11 +41,13 @@ export class Reloader {
       return;
     }
     this.#isReloading = true;
+    this.#manager.reloading();
     do {
       this.#isAskedAgain = false;
       await this.#reloadOnce(daemon);
     } while (this.#isAskedAgain);
     this.#isReloading = false;
+    this.#manager.ready(servingLine(this.#running.options));
   }
 
   async #reloadOnce(daemon: Daemon): Promise<void> {

@@ -3,6 +3,7 @@ import type { ExitCode } from '../../shared/errors.ts';
 import { EXIT, SluiceError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Daemon } from '../daemon.ts';
+import type { ServiceManager } from '../notify.ts';
 import { discardMounts } from '../session/mount.ts';
 import type { Reloader } from './reloader.ts';
 import type { Verbosity } from './verbosity.ts';
@@ -17,11 +18,14 @@ export interface Controls {
   readonly logger: Logger;
   readonly verbosity: Verbosity;
   readonly reloader: Reloader;
+  /** Is told when the daemon reloads and stops. */
+  readonly manager: ServiceManager;
 }
 
 class Supervisor {
   readonly #logger: Logger;
   readonly #controls: Controls;
+  readonly #manager: ServiceManager;
   #daemon: Daemon | undefined;
   #isReloadWanted = false;
   #firstSignalMs: number | undefined;
@@ -32,6 +36,7 @@ class Supervisor {
   constructor(controls: Controls) {
     this.#controls = controls;
     this.#logger = controls.logger;
+    this.#manager = controls.manager;
   }
 
   async run(start: () => Promise<Daemon>, onReady: () => void): Promise<ExitCode> {
@@ -44,6 +49,7 @@ class Supervisor {
     onReady();
     if (this.#isReloadWanted) this.reload();
     const reason = await daemon.unmounted;
+    this.#manager.stopping(`unmounted (${reason})`);
     this.#logger.info({ reason }, 'unmounted');
     return this.#exitCode;
   }
@@ -60,6 +66,7 @@ class Supervisor {
     const nowMs = performance.now();
     if (this.#firstSignalMs === undefined) {
       this.#firstSignalMs = nowMs;
+      this.#manager.stopping('finishing what is in flight, then unmounting');
       this.#logger.info({ signal }, 'stopping; a second signal aborts');
       this.#stop();
       return;
@@ -111,6 +118,7 @@ class Supervisor {
       return;
     }
     this.#isBroken = true;
+    this.#manager.stopping('internal error; unmounting');
     this.#exitCode = EXIT.bug;
     const end = (): never => {
       discardMounts();

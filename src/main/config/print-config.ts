@@ -61,6 +61,8 @@ function optionLine(
   const value = effectiveValue(options, key);
   const isText = row.kind === 'string' || row.kind === 'path';
   if (setting === undefined && isText) return commented(name, `default, ${describeDefault(row)}`);
+  const isWeak = row.kind === 'count' && row.isWeakDefault === true;
+  if (setting === undefined && isWeak) return commented(`${name} = ${value}`, 'default');
   const isDerived = row.default === undefined && row.kind === 'duration';
   const fallback = isDerived ? `default, ${describeDefault(row)}` : 'default';
   const isSwitchedOff = setting !== undefined && value === false && setting.value !== false;
