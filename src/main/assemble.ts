@@ -10,9 +10,10 @@ import {
   type SharedMemory,
 } from '../shared/memory/shared-memory.ts';
 import { type MountOptions, TRACE_TO_STDERR } from '../shared/options.ts';
-import { EXTRA, type PassthroughConfig, validity } from '../shared/passthrough/config.ts';
+import { EXTRA, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { compileIdMap } from '../shared/passthrough/id-map.ts';
 import type { SourceFacts } from '../shared/passthrough/probe.ts';
+import { TIMEOUT, type Timeouts } from '../shared/passthrough/timeouts.ts';
 import { compileXattrMap } from '../shared/passthrough/xattr-map.ts';
 import { STAT, STAT_CELLS } from '../shared/stats-layout.ts';
 import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
@@ -95,11 +96,6 @@ export function passthroughConfigOf(
 ): PassthroughConfig {
   return {
     cache: options.cache,
-    entryValid: validity(options.entryTimeoutMs),
-    attrValid: validity(options.attrTimeoutMs),
-    dirEntryValid: validity(options.dirEntryTimeoutMs),
-    dirAttrValid: validity(options.dirAttrTimeoutMs),
-    negativeValid: validity(options.negativeTimeoutMs),
     noReaddir: options.noReaddir,
     sealSize: options.sealSize,
     useHostIno: options.useHostIno,
@@ -120,6 +116,15 @@ export function passthroughConfigOf(
     procSelfFd,
     mountIdMask: facts.mountIdMask,
   };
+}
+
+/** Publishes the timeouts for all threads: at the start, and when a reload has changed them. */
+export function setTimeouts(timeouts: Timeouts, options: MountOptions): void {
+  timeouts.set(TIMEOUT.ENTRY, options.entryTimeoutMs);
+  timeouts.set(TIMEOUT.ATTR, options.attrTimeoutMs);
+  timeouts.set(TIMEOUT.DIR_ENTRY, options.dirEntryTimeoutMs);
+  timeouts.set(TIMEOUT.DIR_ATTR, options.dirAttrTimeoutMs);
+  timeouts.set(TIMEOUT.NEGATIVE, options.negativeTimeoutMs);
 }
 
 /** Opens where trace lines go. @returns a descriptor, -1 without trace */

@@ -31,11 +31,13 @@ import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/poli
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
+import { logScarcity } from './scarcity-log.ts';
 import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
 import {
   CHECKED_IOCTLS_MINOR,
   type Negotiated,
   negotiate,
+  offeredFeatures,
   putInitOut,
   putMajorVersion,
 } from './session/init.ts';
@@ -68,6 +70,8 @@ export interface Daemon {
   stop(): Promise<void>;
   /** Cuts the connection: requests in flight fail, users of the mount get ENOTCONN. */
   abort(): void;
+  /** Takes over what a reload may change (RELOADED_OPTIONS) of options that are the same otherwise. */
+  reconfigure(options: MountOptions): void;
   status(): DaemonStatus;
   /** Descriptors that must survive a live upgrade. */
   keepFds(): number[];
@@ -112,7 +116,7 @@ export async function startDaemon(
 class Mount implements Daemon {
   readonly id: string;
   readonly unmounted: Promise<UnmountReason>;
-  readonly #options: MountOptions;
+  #options: MountOptions;
   readonly #logger: Logger;
   readonly #once: OnceLogger;
   readonly #hooks: DaemonHooks;
@@ -201,6 +205,11 @@ class Mount implements Daemon {
         this.#logger.warn({ err: error }, 'unmounting after an abort failed'),
       )
       .finally(() => this.#finish());
+  }
+
+  reconfigure(options: MountOptions): void {
+    this.#options = options;
+    this.#fs.reconfigure(options);
   }
 
   status(): DaemonStatus {
@@ -347,6 +356,7 @@ class Mount implements Daemon {
     this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#watchStarvation();
+    this.#closers.push(logScarcity(this.#fs.ctx.tables, this.#logger));
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
@@ -451,6 +461,15 @@ class Mount implements Daemon {
         kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
       },
       'negotiated',
+    );
+    const { u32, body, lengthBytes } = this.#fs.ctx;
+    const offered = offeredFeatures(u32, body >> 2, lengthBytes - IN_HEADER.SIZE);
+    this.#logger.debug(
+      {
+        declined: offered.filter((name) => !agreed.features.has(name)).join(' '),
+        maxReadaheadBytes: agreed.maxReadaheadBytes,
+      },
+      'offered by the kernel and not taken',
     );
   }
 

@@ -50,7 +50,9 @@ export class PassthroughLayer {
       source: checkSource(resolved.options.source).path,
       fdLimit: softLimit(RLIMIT_NOFILE),
       mayBlock: true,
-      report: (_level, _key, message) => onReport(message),
+      report: (level, _key, message) => {
+        if (level !== 'debug') onReport(message);
+      },
       closeHeld: (fd) => {
         close(fd);
       },
