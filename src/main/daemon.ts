@@ -132,6 +132,7 @@ class Mount implements Daemon {
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
   #reader: DeviceReader | undefined;
+  #starvationTimer: NodeJS.Timeout | undefined;
   #isInitialised = false;
   #onInitialised: (() => void) | undefined;
   #onInitFailed: ((error: SluiceError) => void) | undefined;
@@ -335,6 +336,7 @@ class Mount implements Daemon {
           this.#dispatcher.lockWaits.clear();
           this.#fs.destroy();
         },
+        onQueued: () => this.#watchStarvation(),
         onUnsafe: () => {
           this.#logger.error(
             'the main thread could not take its own ids back; the mount is aborted',
@@ -355,7 +357,7 @@ class Mount implements Daemon {
     };
     this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
-    this.#watchStarvation();
+    this.#closers.push(() => clearInterval(this.#starvationTimer));
     this.#closers.push(logScarcity(this.#fs.ctx.tables, this.#logger));
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
@@ -387,11 +389,15 @@ class Mount implements Daemon {
     if (this.#reader.isPaused && !this.#dispatcher.isFull()) this.#reader.resume();
   }
 
+  /** Looks after what waits for a lane as long as anything does: an idle daemon does not wake for it. */
   #watchStarvation(): void {
-    const timer = setInterval(() => {
+    if (this.#finishing !== undefined) return;
+    this.#starvationTimer ??= setInterval(() => {
       if (this.#dispatcher.isStarving()) this.#lanes.addSpare();
+      if (!this.#dispatcher.isQueueEmpty()) return;
+      clearInterval(this.#starvationTimer);
+      this.#starvationTimer = undefined;
     }, STARVATION_CHECK_MS);
-    this.#closers.push(() => clearInterval(timer));
   }
 
   // ---- FUSE_INIT ----

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { METRICS, type MetricRow } from '../../src/shared/metrics-table.ts';
 import { startMount } from '../harness/mount.ts';
-import { run } from '../harness/run.ts';
-import { tempDirs } from '../harness/temp-dir.ts';
-import { ANY_PORT, type Samples, sampleOf, scrape } from './scrape.ts';
+import { run, runOk } from '../harness/run.ts';
+import { tempDir, tempDirs } from '../harness/temp-dir.ts';
+import { ANY_PORT, ask, parseMetrics, type Samples, sampleOf, scrape } from './scrape.ts';
 
 const TIME_LIMIT = { timeout: 60_000 };
 const saboteur = new URL('../faults/saboteur.js', import.meta.url).href;
@@ -63,5 +64,37 @@ test('no counter falls when lanes die and are started again', TIME_LIMIT, async 
   const status = await mount.status();
   const last = await scrape(mount);
   assert.equal(sampleOf(last, 'sluice_lookups_outstanding'), status['lookups']);
+  await mount.stop();
+});
+
+const RESTARTED_MS = 20_000;
+
+test('an exporter that dies is started again, and counts on', TIME_LIMIT, async () => {
+  const base = await tempDir('run');
+  const path = join(base, 'sock');
+  const [source] = (await tempDirs('source')) as [string];
+  const mount = await startMount({
+    source,
+    env: { BREAK_MARK: join(base, 'mark') },
+    flags: [`--metrics-socket=${path}`],
+    nodeFlags: ['--import', new URL('./break-exporter.js', import.meta.url).href],
+    allowErrors: [/the exporter died/],
+  });
+  const place = `unix:${path}`;
+  const before = parseMetrics((await ask(place, '/metrics')).body);
+  const untilMs = performance.now() + RESTARTED_MS;
+  // It is away when nobody answers, and back when somebody does.
+  for (const isUp of [false, true]) {
+    while (
+      (await ask(place, '/readyz').catch(() => undefined))?.status !== (isUp ? 200 : undefined)
+    ) {
+      assert.ok(performance.now() < untilMs, `is not ${isUp ? 'back' : 'away'}`);
+      await sleep(100);
+    }
+  }
+  const after = parseMetrics((await ask(place, '/metrics')).body);
+  assert.deepEqual(fallen(before, after), []);
+  assert.equal(sampleOf(after, 'sluice_scrapes_total'), 1);
+  await runOk('ls', [mount.mountpoint]);
   await mount.stop();
 });
