@@ -69,6 +69,7 @@ export function valueSchema(row: OptionRow): z.ZodType {
       return enumSchema(row);
     case 'string':
     case 'path':
+    case 'directory':
       return plainText;
     case 'rules':
       return z.preprocess((value) => (typeof value === 'string' ? [value] : value), rulesSchema);
@@ -128,6 +129,8 @@ export function describeDomain(row: OptionRow): string {
       return 'a text that is not empty';
     case 'path':
       return 'the path of a file';
+    case 'directory':
+      return 'the path of a directory';
     case 'rules':
       return `${row.form}; may be given several times`;
     case 'trace':

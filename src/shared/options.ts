@@ -267,7 +267,7 @@ export function resolveOptions(
   const values = { ...withDefaults(given, isRoot), isRoot } as unknown as Switches &
     Required<OptionValues>;
   const warnings = settleConflicts(values);
-  const { maxWrite, stopTimeout, negativeTimeout, logFile } = values;
+  const { maxWrite, stopTimeout, negativeTimeout, logFile, runtimeDir } = values;
   const options: MountOptions = {
     source,
     mountpoint,
@@ -308,6 +308,7 @@ export function resolveOptions(
     trace: resolvedTrace(values.trace, workingDirectory),
     background: values.background,
     stopTimeoutMs: toMs(stopTimeout),
+    runtimeDir: runtimeDir === undefined ? undefined : absolutePath(runtimeDir, workingDirectory),
   };
   return { options: Object.freeze(options), warnings: warnings.map(oneLine) };
 }

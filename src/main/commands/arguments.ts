@@ -43,6 +43,7 @@ const PLACEHOLDERS = {
   size: 'size',
   string: 'text',
   path: 'file',
+  directory: 'directory',
   rules: 'rule',
   trace: 'file',
 } as const;

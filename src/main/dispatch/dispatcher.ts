@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
-import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
+import { IN_HEADER, INTERRUPT_IN, READ_IN, WRITE_IN } from '../../shared/abi/structs.ts';
 import { MOUNT_CAPACITY } from '../../shared/memory/mount-table.ts';
 import { SMALL_MESSAGE_BYTES, TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { STAT } from '../../shared/memory/stats-block.ts';
@@ -21,6 +21,7 @@ import {
   runOperation,
 } from '../../shared/passthrough/operations.ts';
 import { traceClockUs } from '../../shared/passthrough/trace.ts';
+import type { CallerTable } from '../control/caller-table.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
 import { type ParkedRequest, ParkingLot } from './parking.ts';
@@ -45,6 +46,8 @@ export class Dispatcher {
   readonly #parking = new ParkingLot();
   /** Requests that wait for a lock. */
   readonly lockWaits: LockWaits;
+  /** Where requests are counted by their callers, while somebody wants to know. */
+  callers: CallerTable | undefined;
   readonly #quota: number;
   /** By mount: items taken when last looked at, and looks since at which it waited in vain. */
   readonly #lastTaken: number[] = [];
@@ -105,6 +108,7 @@ export class Dispatcher {
       ctx.receivedUs = traceClockUs();
       ctx.tracer.request(ctx);
     }
+    if (this.callers !== undefined) countCaller(this.callers, ctx);
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.class === 'control') this.#control();
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
@@ -378,6 +382,14 @@ export class Dispatcher {
     ctx.load(this.receiveAt());
     replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
   }
+}
+
+/** Counts the loaded request with the thread that made it. */
+function countCaller(callers: CallerTable, ctx: Context): void {
+  const pid = ctx.callerPid();
+  if (ctx.opcode === OP.READ) callers.countRead(pid, ctx.arg32(READ_IN.size));
+  else if (ctx.opcode === OP.WRITE) callers.countWrite(pid, ctx.arg32(WRITE_IN.size));
+  else callers.count(pid);
 }
 
 /** Whether SIGKILL is pending for a thread: also the kernel's form of every deadly signal. */
