@@ -16,11 +16,14 @@ import { compileIdMap } from '../shared/passthrough/id-map.ts';
 import type { SourceFacts } from '../shared/passthrough/probe.ts';
 import { compileXattrMap } from '../shared/passthrough/xattr-map.ts';
 import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
+import { MAX_CONNECTIONS } from './control/runtime-dir.ts';
 import { SPARE_LANES } from './dispatch/policy.ts';
 
 /** Descriptors outside the budget: Node's own, the device, and what requests open for themselves. */
 const FD_RESERVE_BASE = 40;
 const FD_RESERVE_PER_LANE = 4;
+/** The control socket and its clients. */
+const FD_RESERVE_CONTROL = 1 + MAX_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
 /** Receive buffers: as many large WRITEs may be under way. */
 const LARGE_SLOTS = 32;
@@ -34,7 +37,7 @@ const STDERR = 2;
  * @throws SluiceError when the limit leaves too few
  */
 export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
-  const reserve = FD_RESERVE_BASE + FD_RESERVE_PER_LANE * options.lanes;
+  const reserve = FD_RESERVE_BASE + FD_RESERVE_CONTROL + FD_RESERVE_PER_LANE * options.lanes;
   const most = Math.min(fdLimit - reserve, 1 << 20);
   if (most < MIN_FD_BUDGET) {
     throw new SluiceError(

@@ -159,7 +159,9 @@ function readRequest(line: string): ControlRequest {
   }
   const request = requestSchema.safeParse(value);
   if (request.success) return request.data;
-  throw new ControlError('bad-request', `no such request: ${z.prettifyError(request.error)}`);
+  const [issue] = request.error.issues;
+  const where = issue?.path.join('.');
+  throw new ControlError('bad-request', `not a request: ${where}: ${issue?.message}`);
 }
 
 function parse(line: string): Record<string, unknown> {

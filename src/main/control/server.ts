@@ -8,7 +8,7 @@ import { SluiceError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { umask } from '../../shared/sys/libc.ts';
 import { Connection, type ControlTarget } from './connection.ts';
-import { ownRuntimeDir } from './runtime-dir.ts';
+import { MAX_CONNECTIONS, ownRuntimeDir } from './runtime-dir.ts';
 import {
   isDead,
   prepareSocketPath,
@@ -28,7 +28,6 @@ export interface ControlSettings {
   readonly logger: Logger;
 }
 
-const MAX_CONNECTIONS = 8;
 const BACKLOG = 16;
 /** Only the owner may connect. */
 const SOCKET_UMASK = 0o177;
