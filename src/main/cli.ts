@@ -9,6 +9,9 @@ const ENOUGH_TO_LOAD = 128;
 process.stdout.on('error', () => undefined);
 process.stderr.on('error', () => undefined);
 
+/** Whether there may be threads; help, messages and most tools need neither these nor native code. */
+let hasThreads = false;
+
 /** Loads the command only now: Node opens many files for that at once, and may not be allowed to. */
 async function run(): Promise<ExitCode> {
   const limit = openFilesLimit();
@@ -22,7 +25,16 @@ async function run(): Promise<ExitCode> {
     );
     return EXIT.system;
   }
-  return program.runProgram(process.argv.slice(2));
+  return program.runProgram(process.argv.slice(2), {
+    start: async (options, logger) => {
+      hasThreads = true;
+      const daemon = await import('./daemon.ts');
+      return daemon.startDaemon(options, logger);
+    },
+    onThreads: () => {
+      hasThreads = true;
+    },
+  });
 }
 
 /** Read as text: what asks the kernel is not loaded yet. */
@@ -33,9 +45,11 @@ function openFilesLimit(): number {
 
 /** Logs and messages are written synchronously: nothing is lost by ending at once. */
 async function end(code: ExitCode): Promise<never> {
-  // process.exit() would wait for a lane that hangs in a system call.
-  const libc = await import('../shared/sys/libc.ts').catch(() => undefined);
-  libc?.exitNow(code);
+  if (hasThreads) {
+    // process.exit() would wait for a thread that hangs in a system call.
+    const libc = await import('../shared/sys/libc.ts').catch(() => undefined);
+    libc?.exitNow(code);
+  }
   process.exit(code);
 }
 

@@ -1,5 +1,5 @@
 /** From a command line to a {@link MountInput}: flags and `-o` lists, in the order they are given. */
-import { Command, CommanderError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { oneLine, SluiceError } from '../../shared/errors.ts';
 import {
   describeDefault,
@@ -18,6 +18,7 @@ import {
   TRACE_TO_STDERR,
   unknownOption,
 } from '../../shared/options.ts';
+import { fromParserFailure, quiet } from './parser.ts';
 
 /** One option as it was written. */
 interface Assignment {
@@ -88,7 +89,8 @@ function bareText(row: OptionRow): string | undefined {
 
 const GENERAL = 'General:';
 
-const ROWS_BY_FLAG: ReadonlyMap<string, OptionRow> = new Map(
+/** Rows by their flag, without negations. */
+export const ROWS_BY_FLAG: ReadonlyMap<string, OptionRow> = new Map(
   Object.values(OPTIONS).map((row) => [flagOf(row), row]),
 );
 const REFUSED_FLAGS = [...REFUSED_OPTIONS.keys()].map((name) => `--${name.replaceAll('_', '-')}`);
@@ -293,26 +295,6 @@ export function addMountOptions(command: Command): () => MountArguments {
 /** The help's own entry, beside the general options. */
 function helpEntry(): Option {
   return new Option('-h, --help', 'show this').helpGroup(GENERAL);
-}
-
-/** Makes a command throw instead of ending the process, and say nothing by itself. */
-export function quiet(command: Command): Command {
-  return command.exitOverride().configureOutput({ writeErr: () => undefined });
-}
-
-/** A failure of the parser as ours; undefined for help and version, which are no failures. */
-export function fromParserFailure(error: unknown): unknown {
-  if (!(error instanceof CommanderError)) {
-    return error;
-  }
-  if (error.exitCode === 0) {
-    return undefined;
-  }
-  if (error.code === 'commander.help') {
-    return new SluiceError('ERR_SLUICE_USAGE', 'no command given; see sluice --help');
-  }
-  const reason = error.message.replace(/^error: /, '').replace(/\n\(/, ' (');
-  return new SluiceError('ERR_SLUICE_USAGE', `${reason}; see sluice mount --help`);
 }
 
 /**

@@ -1,55 +1,52 @@
 /** The `sluice` command: its subcommands, its help, and how it ends. */
-import { createRequire } from 'node:module';
 import { Command } from 'commander';
-import { describeFailure, EXIT, EXIT_MEANINGS, type ExitCode } from '../../shared/errors.ts';
-import { addMountOptions, fromParserFailure, quiet, spellFlags } from './arguments.ts';
+import { describeFailure, EXIT, type ExitCode } from '../../shared/errors.ts';
+import { packageVersion } from '../version.ts';
 import { takeParent } from './background.ts';
-import { runDemo } from './demo.ts';
-import { runMount, type StartDaemon } from './mount.ts';
+import type { StartDaemon } from './mount.ts';
+import { fromParserFailure, quiet } from './parser.ts';
+import { addTools, toolNamed } from './tools.ts';
 
-/** Loaded when a mount is wanted: help and bad options need no native code. */
-const startDaemon: StartDaemon = async (options, logger) => {
-  const daemon = await import('../daemon.ts');
-  return daemon.startDaemon(options, logger);
-};
+/** What the process around the command gives it. */
+export interface ProgramContext {
+  /** `startDaemon`, or a stand-in. */
+  readonly start: StartDaemon;
+  /** Called before a thread is started that may hang in a system call to the end. */
+  onThreads(): void;
+}
 
 /**
  * Runs the command.
  *
  * @param argv the arguments behind the script
- * @param start stands in for the daemon
  * @returns the exit status; what there was to say is on stdout and stderr
  */
 export async function runProgram(
   argv: readonly string[],
-  start: StartDaemon = startDaemon,
+  { start, onThreads }: ProgramContext,
 ): Promise<ExitCode> {
   const tellParent = takeParent();
-  const context = { argv, start, tellParent };
   let exitCode: ExitCode = EXIT.ok;
+  const finish = (code: ExitCode): void => {
+    exitCode = code;
+  };
   const program = quiet(new Command('sluice'))
     .description('Serves a directory tree at another place, through FUSE.')
-    .version(packageVersion())
-    .addHelpText('after', exitHelp);
-  const mount = addCommand(program, 'mount', '<source>', '<mountpoint>').description(
-    'serve SOURCE at MOUNTPOINT until it is unmounted or a signal comes',
-  );
-  const mountArguments = addMountOptions(mount);
-  mount.action(async () => {
-    exitCode = await runMount(mountArguments(), context);
-  });
-  const demo = addCommand(program, 'demo', '[source]', '[mountpoint]').description(
-    'mount a small demo tree in a fresh folder; with SOURCE and MOUNTPOINT the same as mount',
-  );
-  const demoArguments = addMountOptions(demo);
-  demo.action(async () => {
-    exitCode = await runDemo(demoArguments(), context);
-  });
+    .version(packageVersion());
+  // Without the options of a mount a tool starts twice as fast.
+  const tool = toolNamed(argv[0]);
   try {
-    await program.parseAsync(spellFlags(argv), { from: 'user' });
+    if (tool === undefined || NEEDS_ALL.includes(tool)) {
+      const serving = await import('./serving.ts');
+      serving.addServing(program, { argv, start, tellParent }, finish);
+      program.addHelpText('after', serving.exitHelp);
+    }
+    addTools(program, { finish, onThreads });
+    const spelt = tool === undefined ? await spellMountFlags(argv) : argv;
+    await program.parseAsync(spelt, { from: 'user' });
     return exitCode;
   } catch (error) {
-    const failure = fromParserFailure(error);
+    const failure = fromParserFailure(error, tool);
     if (failure === undefined) {
       return EXIT.ok;
     }
@@ -63,39 +60,15 @@ export async function runProgram(
   }
 }
 
-function addCommand(program: Command, name: string, ...operands: string[]): Command {
-  const command = quiet(program.command(name)).addHelpText('after', mountHelp);
-  for (const operand of operands) {
-    command.argument(operand);
-  }
-  return command;
+/** Tools that are about the other commands. */
+const NEEDS_ALL: readonly string[] = ['completion'];
+
+async function spellMountFlags(argv: readonly string[]): Promise<string[]> {
+  const { spellFlags } = await import('./arguments.ts');
+  return spellFlags(argv);
 }
 
 /** A defect is reported with where it happened. */
 function stackOf(failure: unknown, exitCode: ExitCode): string {
   return exitCode === EXIT.bug && failure instanceof Error ? `${failure.stack}\n` : '';
-}
-
-/** By the package's own name: the compiled file may be at any depth below it. */
-function packageVersion(): string {
-  const require = createRequire(import.meta.url);
-  const { version } = require('sluicefs/package.json') as { version: string };
-  return version;
-}
-
-function exitHelp(): string {
-  const lines = EXIT_MEANINGS.map(([code, meaning]) => `  ${String(code).padEnd(4)}${meaning}`);
-  return `\nExit status:\n${lines.join('\n')}`;
-}
-
-function mountHelp(): string {
-  return `
-Signals:
-  SIGINT, SIGTERM   finish what is in flight, unmount, exit 0; a second one aborts
-  SIGUSR2           log the status
-  SIGHUP            nothing
-${exitHelp()}
-
-Paths that begin with a dash stand behind "--". Numbers may end in K, M or G (powers of 1024).
-Names may be written with "_" or "-". More: docs/options.md`;
 }

@@ -310,7 +310,7 @@ export function checkFuse(): void {
 }
 
 /** Why /dev/fuse does not open, 0 when it does; ENODEV when something else stands in its place. */
-function deviceErrno(): number {
+export function deviceErrno(): number {
   try {
     const fd = openSync(FUSE_DEVICE, 'r+');
     const status = fstatSync(fd);

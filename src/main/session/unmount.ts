@@ -4,14 +4,14 @@
  * caller must keep serving until the promise settles.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import { ERRNO, errnoName } from '../../shared/abi/errno.ts';
 import { SluiceError } from '../../shared/errors.ts';
 import { addressOf, poll, read } from '../../shared/sys/libc.ts';
 import { findMountByPoint, type MountRow, readMountInfo } from '../../shared/sys/mountinfo.ts';
 import { requireFusermount, unmountByHelper } from './fusermount.ts';
 import { FS_TYPE, type MountedDevice, type SessionLog } from './mount.ts';
+import { makeUnmountPool, within } from './unmount-pool.ts';
 
 const RETRY_MS = 100;
 /** How much of the time goes into waiting for users to leave; the rest is for flushing. */
@@ -56,7 +56,7 @@ export async function unmount(
     return 'gone';
   }
   // The second one detaches while the first is stuck in a flush nobody answers.
-  const pools = [makePool(), makePool()] as const;
+  const pools = [makeUnmountPool(), makeUnmountPool()] as const;
   try {
     // A thread that is ended while it loads koffi takes the whole process with it.
     await Promise.all(pools.map((pool) => pool.run(undefined, { name: 'loaded' })));
@@ -65,17 +65,6 @@ export async function unmount(
   } finally {
     await within(POOL_CLOSE_MS, Promise.all(pools.map((pool) => pool.destroy())));
   }
-}
-
-/** A pool of one thread for the calls that block. */
-function makePool(): Piscina {
-  return new Piscina({
-    filename: fileURLToPath(new URL('../../workers/unmount-task.js', import.meta.url)),
-    minThreads: 1,
-    maxThreads: 1,
-    atomics: 'disabled',
-    recordTiming: false,
-  });
 }
 
 type Visibility = 'topmost' | 'covered' | 'absent';
@@ -292,17 +281,4 @@ export function hasEnded(fuseFd: number): boolean {
   // A connection that is over has no requests left: this read takes none from the receiver.
   const bytes = new Uint8Array(new SharedArrayBuffer(REQUEST_BYTES));
   return read(fuseFd, addressOf(bytes), REQUEST_BYTES) !== -ERRNO.ECONNABORTED;
-}
-
-/** What the promise gives, or undefined when that takes longer. */
-async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T | undefined> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([
-      promise,
-      sleep(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined),
-    ]);
-  } finally {
-    timer.abort();
-  }
 }

@@ -194,6 +194,7 @@ export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 export const RLIMIT_NOFILE = 7;
+export const RLIMIT_MEMLOCK = 8;
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 export const SOCK_CLOEXEC = 0o2000000;
@@ -204,6 +205,7 @@ export const MSG_CMSG_CLOEXEC = 0x40000000;
 export const PR_SET_KEEPCAPS = 8;
 
 /** Capability numbers (include/uapi/linux/capability.h). */
+export const CAP_CHOWN = 0;
 export const CAP_DAC_OVERRIDE = 1;
 export const CAP_DAC_READ_SEARCH = 2;
 export const CAP_FOWNER = 3;
@@ -214,4 +216,5 @@ export const CAP_LINUX_IMMUTABLE = 9;
 export const CAP_SYS_ADMIN = 21;
 export const CAP_SYS_RESOURCE = 24;
 export const CAP_MKNOD = 27;
+export const CAP_SETFCAP = 31;
 export const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
