@@ -22,7 +22,10 @@ export function fromParserFailure(error: unknown, command = 'mount'): unknown {
   if (error.code === 'commander.help') {
     return new SluiceError('ERR_SLUICE_USAGE', 'no command given; see sluice --help');
   }
-  const reason = error.message.replace(/^error: /, '').replace(/\n\(/, ' (');
+  const reason = error.message
+    .replace(/^error: /, '')
+    .replace(/\n\(/, ' (')
+    .replace(/\.$/, '');
   const help = ['sluice', command, '--help'].filter((word) => word !== '').join(' ');
   return new SluiceError('ERR_SLUICE_USAGE', `${reason}; see ${help}`);
 }

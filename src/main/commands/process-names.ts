@@ -2,12 +2,13 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 
 export interface ProcessName {
-  /** The process's number; the thread's where the process is not known. */
-  readonly pid: number;
+  /** Null where it is not known: of processes that ended before somebody looked. */
+  readonly pid: number | null;
   readonly command: string;
 }
 
 const MAX_REMEMBERED = 4096;
+const ENDED: ProcessName = { pid: null, command: '(ended)' };
 
 /**
  * A look-up that remembers, so that a process that has ended keeps its name.
@@ -20,7 +21,7 @@ export function processNames(pidNamespace: string): (pid: number) => ProcessName
   return (pid) => {
     if (pid === 0) return { pid, command: '(kernel)' };
     if (!isOurs) return { pid, command: '(other pid namespace)' };
-    const found = lookUp(pid) ?? known.get(pid) ?? { pid, command: '(ended)' };
+    const found = lookUp(pid) ?? known.get(pid) ?? ENDED;
     if (known.size >= MAX_REMEMBERED) known.clear();
     known.set(pid, found);
     return found;

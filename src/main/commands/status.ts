@@ -69,16 +69,16 @@ function mountState(row: MountRow, daemon: KnownDaemon | undefined): MountState 
     connection: row.devMinor,
     owner,
     daemon: daemon?.status ?? null,
-    problem: daemon === undefined ? silence(row.mountPoint, owner) : null,
+    problem: daemon === undefined ? silence(owner) : null,
   };
 }
 
-function silence(mountpoint: string, owner: number | null): string {
+function silence(owner: number | null): string {
   const uid = process.geteuid?.() ?? 0;
   if (uid !== 0 && owner !== null && owner !== uid) {
-    return `its daemon answers uid ${owner} only; ask as that user or as root`;
+    return `no answer: the daemon talks to uid ${owner} only; ask as that user or as root`;
   }
-  return `no daemon answers for it: its socket is in another --runtime-dir, or it hangs, or it is gone; then \`sluice umount --lazy ${mountpoint}\` removes the mount`;
+  return 'no answer: the daemon hangs, has its socket in another --runtime-dir, or is gone; then `sluice umount --lazy` removes the mount';
 }
 
 function distantState({ status }: KnownDaemon): MountState {
@@ -120,8 +120,11 @@ function figures(
 
 function overview(states: readonly MountState[]): readonly string[] {
   if (states.length === 0) return ['no sluice mounts'];
-  const problems = states.filter(({ problem }) => problem !== null);
-  const notes = problems.map(({ mountpoint, problem }) => oneLine(`${mountpoint}: ${problem}`));
+  const problems = new Set(states.map(({ problem }) => problem).filter((text) => text !== null));
+  const notes = [...problems].map((problem) => {
+    const where = states.filter((state) => state.problem === problem);
+    return oneLine(`${where.map(({ mountpoint }) => mountpoint).join(', ')}: ${problem}`);
+  });
   return [...renderTable(OVERVIEW, states), ...(notes.length > 0 ? ['', ...notes] : [])];
 }
 

@@ -12,7 +12,7 @@ export interface OperationRate {
 
 /** The requests of all threads of one process in the interval. */
 export interface ProcessRate {
-  /** Null for what cannot be told apart: requests of callers dropped from the table. */
+  /** Null for what is not told apart: ended processes, and callers dropped from the table. */
   readonly pid: number | null;
   readonly command: string;
   readonly perSecond: number;
@@ -78,7 +78,7 @@ function processRates(
   nameOf: (pid: number) => ProcessName,
 ): ProcessRate[] {
   const earlier = new Map(before.callers.map((caller) => [caller.entry, caller]));
-  const byProcess = new Map<number, ProcessRate>();
+  const byProcess = new Map<number | null, ProcessRate>();
   let rest = now.callerRequests - before.callerRequests;
   for (const caller of now.callers) {
     const counts = difference(caller, earlier.get(caller.entry) ?? NONE);

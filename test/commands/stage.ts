@@ -1,0 +1,35 @@
+/** A mount with a runtime directory of its own, and the tools pointed at it. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Mount, type MountOptions, runCli, startMount } from '../harness/mount.ts';
+import { type RunResult, shell } from '../harness/run.ts';
+import { tempDirs } from '../harness/temp-dir.ts';
+
+export interface Stage {
+  readonly mount: Mount;
+  readonly source: string;
+  readonly mnt: string;
+  readonly runtimeDir: string;
+  /** The daemon's socket. */
+  socket(): string;
+  /** Runs a tool with `--runtime-dir`. */
+  tool(name: string, ...args: string[]): Promise<RunResult>;
+}
+
+/** Mounts a source with the file `f`. */
+export async function stage(given: Partial<MountOptions> = {}): Promise<Stage> {
+  const [base, source, mnt] = (await tempDirs('base', 'source', 'mnt')) as [string, string, string];
+  await shell('echo text > "$1/f"', [source]);
+  const runtimeDir = join(base, 'run');
+  const flags = [`--runtime-dir=${runtimeDir}`, ...(given.flags ?? [])];
+  const mount = await startMount({ source, mountpoint: mnt, ...given, flags });
+  return {
+    mount,
+    source,
+    mnt,
+    runtimeDir,
+    socket: () => join(runtimeDir, readdirSync(runtimeDir)[0] as string),
+    tool: (name, ...args) =>
+      runCli([name, ...args, '--runtime-dir', runtimeDir], { timeoutMs: 40_000 }),
+  };
+}
