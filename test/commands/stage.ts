@@ -1,8 +1,9 @@
 /** A mount with a runtime directory of its own, and the tools pointed at it. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Mount, type MountOptions, runCli, startMount } from '../harness/mount.ts';
-import { type RunResult, shell } from '../harness/run.ts';
+import { type Mount, type MountOptions, startMount } from '../harness/mount.ts';
+import { cliPath } from '../harness/paths.ts';
+import { type RunResult, run, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 
 export interface Stage {
@@ -29,7 +30,10 @@ export async function stage(given: Partial<MountOptions> = {}): Promise<Stage> {
     mnt,
     runtimeDir,
     socket: () => join(runtimeDir, readdirSync(runtimeDir)[0] as string),
-    tool: (name, ...args) =>
-      runCli([name, ...args, '--runtime-dir', runtimeDir], { timeoutMs: 40_000 }),
+    tool: (name, ...args) => {
+      // Not runCli(), which clears away what is mounted at an argument.
+      const argv = [cliPath, name, ...args, '--runtime-dir', runtimeDir];
+      return run(process.execPath, argv, { timeoutMs: 40_000 });
+    },
   };
 }

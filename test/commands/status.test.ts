@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { runCli, startMount } from '../harness/mount.ts';
+import { cliPath } from '../harness/paths.ts';
 import { runOk, shell } from '../harness/run.ts';
 import { tempDir, tempDirs } from '../harness/temp-dir.ts';
 import { stage } from './stage.ts';
@@ -81,6 +82,7 @@ test('without a name it lists all mounts, also those that do not answer', BOUND,
   const named = await dead.tool('status', dead.mnt);
   assert.equal(named.code, 32);
   assert.match(named.stdout, /no answer/);
+  dead.mount.kill();
   await mount.stop();
 });
 
@@ -147,12 +149,7 @@ test('nothing below a mount that hangs is touched to answer', BOUND, async () =>
 test('by default daemon and command meet in the same directory', BOUND, async () => {
   const [source, mnt] = (await tempDirs('source', 'mnt')) as [string, string];
   const mount = await startMount({ source, mountpoint: mnt });
-  const { stdout } = await runOk(process.execPath, [
-    new URL('../../src/main/cli.js', import.meta.url).pathname,
-    'status',
-    mnt,
-    '--json',
-  ]);
+  const { stdout } = await runOk(process.execPath, [cliPath, 'status', mnt, '--json']);
   assert.equal(parse(stdout)[0]?.daemon?.pid, mount.pid);
   await mount.stop();
 });

@@ -31,7 +31,8 @@ export async function unmountPath(
   row: MountRow,
   { lazy, timeoutMs }: PathRequest,
 ): Promise<PathOutcome> {
-  const attempt = hasCapability(CAP_SYS_ADMIN)
+  const isPrivileged = hasCapability(CAP_SYS_ADMIN);
+  const attempt = isPrivileged
     ? await ownAttempt(row.mountPoint, lazy)
     : helperAttempt(row.mountPoint, lazy);
   const untilMs = performance.now() + timeoutMs;
@@ -40,6 +41,9 @@ export async function unmountPath(
     const isMounted = findMountById(readMountInfo(), row.mountId) !== undefined;
     if (!isMounted) return 'unmounted';
     if (errno === undefined) return 'stuck';
+    if (errno === -ERRNO.EINVAL && !isPrivileged) {
+      throw notPermitted(row.mountPoint, 'fusermount3 does not find it among those of this user');
+    }
     if (errno !== -ERRNO.EBUSY) throw refusal(row.mountPoint, errno);
     if (performance.now() + RETRY_MS > untilMs) return 'busy';
     await sleep(RETRY_MS);
