@@ -168,9 +168,9 @@ test('a client gets its answers at a pace, however fast it asks', BOUND, async (
   const one = client(path);
   one.send(`${JSON.stringify(STATUS)}\n`.repeat(100));
   await one.reply(1);
-  await sleep(200);
-  // One every 10 ms at the most, with room for a timer that is late.
-  assert.ok(target.asked >= 2 && target.asked <= 30, String(target.asked));
+  await sleep(500);
+  // One every 50 ms: its own timers are not early, and ours may be late.
+  assert.ok(target.asked >= 2 && target.asked <= 25, String(target.asked));
 });
 
 test('clients that do not read, do not ask, or ask by the byte are cut', BOUND, async () => {

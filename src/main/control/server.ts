@@ -7,7 +7,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { SluiceError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { umask } from '../../shared/sys/libc.ts';
-import { Connection, type ControlTarget } from './connection.ts';
+import { Connection, type ControlTarget, compileRequests } from './connection.ts';
 import { MAX_CONNECTIONS, ownRuntimeDir } from './runtime-dir.ts';
 import {
   isDead,
@@ -82,6 +82,7 @@ export async function openControl(
   try {
     const path = prepareSocketPath(directory, id, mountpoint);
     await removeDeadSockets(directory);
+    compileRequests();
     const server = await listenAlone(directory, path);
     logger.info({ socket: path }, 'control socket');
     return new ControlServer(server, path, target, logger);
