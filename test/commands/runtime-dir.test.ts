@@ -5,11 +5,17 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { defer } from '../harness/cleanup.ts';
 import { startMount } from '../harness/mount.ts';
-import { runOk } from '../harness/run.ts';
+import { cliPath } from '../harness/paths.ts';
+import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { assertRefused } from '../input/refusal.ts';
 import { RawClient } from './raw-client.ts';
 import { stage } from './stage.ts';
+
+interface Shown {
+  readonly problem: string | null;
+  readonly daemon: { readonly pid: number } | null;
+}
 
 const BOUND = { timeout: 60_000 };
 const needsRoot = process.getuid?.() === 0 ? false : 'needs root';
@@ -87,6 +93,49 @@ test('two mounts share a directory, and the end of one leaves the other', BOUND,
   assert.equal(readdirSync(runtimeDir).length, 1);
   await mount.stop();
   assert.deepEqual(readdirSync(runtimeDir), []);
+});
+
+/** As uid 65534, with a session directory and a /dev/fuse that it may open. */
+const USER_SETUP = `
+mount -t tmpfs none /run
+mkdir -p /run/user/65534
+chown 65534:65534 /run/user/65534 "$1"
+mount -t tmpfs none /mnt
+mknod -m 666 /mnt/fuse c 10 229
+mount --bind /mnt/fuse /dev/fuse
+shift
+export XDG_RUNTIME_DIR=/run/user/65534
+exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"`;
+
+test("a user's daemon is found by that user, and by root", {
+  ...BOUND,
+  skip: needsRoot,
+}, async (t) => {
+  const missing = await missingTool('fusermount3', 'unshare', 'nsenter');
+  if (missing !== undefined) return t.skip(missing);
+  const [source, mnt] = (await tempDirs('source', 'mnt')) as [string, string];
+  const unshared = ['unshare', '-m', '--propagation', 'private', 'sh', '-euc', USER_SETUP, 'sh'];
+  const mount = await startMount({ source, mountpoint: mnt, prefix: [...unshared, mnt] });
+  const status = async (...user: string[]) => {
+    const inside = ['-t', String(mount.pid), '-m', ...user, process.execPath, cliPath];
+    const { code, stdout } = await run('nsenter', [...inside, 'status', mnt, '--json']);
+    const { mounts } = JSON.parse(stdout) as { mounts: Shown[] };
+    return { code, shown: mounts[0] };
+  };
+  const byRoot = await status();
+  assert.deepEqual([byRoot.code, byRoot.shown?.daemon?.pid], [0, mount.pid]);
+  const asUser = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'];
+  const bySelf = await status(...asUser, 'env', 'XDG_RUNTIME_DIR=/run/user/65534');
+  assert.deepEqual([bySelf.code, bySelf.shown?.daemon?.pid], [0, mount.pid]);
+  const byOther = await status('setpriv', '--reuid', '65533', '--clear-groups');
+  assert.equal(byOther.code, 32);
+  assert.match(byOther.shown?.problem ?? '', /^no answer: the daemon talks to uid 65534 only/);
+  const umount = ['-t', String(mount.pid), '-m', ...asUser, 'env'];
+  const own = [...umount, 'XDG_RUNTIME_DIR=/run/user/65534', process.execPath, cliPath];
+  await runOk('nsenter', [...own, 'umount', mnt]);
+  await mount.exited(5000);
+  assert.equal(mount.exitCode, 0);
+  mount.kill();
 });
 
 /** The slowest of so many calls of stat(1)'s system call on fresh names, in a process of its own. */

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defer } from '../harness/cleanup.ts';
 import { cliPath } from '../harness/paths.ts';
-import { run } from '../harness/run.ts';
+import { run, shell } from '../harness/run.ts';
 import { RawClient } from './raw-client.ts';
 import { type Stage, stage } from './stage.ts';
 
@@ -92,6 +92,30 @@ test('the threads of a process are one line', BOUND, async () => {
   assert.ok((rows[0]?.requests ?? 0) > 20, String(rows[0]?.requests));
   await mount.stop();
 });
+
+test(
+  'more callers than the table holds: the least active are dropped, and said',
+  BOUND,
+  async () => {
+    const { mount, mnt, tool } = await stage();
+    const done = tool('top', mnt, '--json', '--once', '--interval=6');
+    const text = tool('top', mnt, '--once', '--interval=6');
+    await sleep(1000);
+    const pid = busy(WRITE_LOOP, mnt);
+    await shell('n=0; while [ $n -lt 400 ]; do n=$((n+1)); cat "$1/f" > /dev/null; done', [mnt]);
+    const { stdout } = await done;
+    const { callersDropped, processes } = JSON.parse(stdout) as Sample & { callersDropped: number };
+    assert.ok(callersDropped >= 128, String(callersDropped));
+    assert.ok(processes.some(({ pid: its }) => its === pid));
+    const others = processes.find(({ command }) => command === '(others)');
+    assert.ok((others?.requests ?? 0) >= callersDropped);
+    assert.match(
+      (await text).stdout,
+      /^\d+ of the least active callers were dropped: see \(others\)$/m,
+    );
+    await mount.stop();
+  },
+);
 
 test('a table for people', BOUND, async () => {
   const { mount, mnt, source, tool } = await stage();
