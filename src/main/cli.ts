@@ -2,6 +2,7 @@
 /** The executable. */
 import { readFileSync } from 'node:fs';
 import { EXIT, type ExitCode } from '../shared/errors.ts';
+import type { StartDaemon } from './commands/mount.ts';
 
 const ENOUGH_TO_LOAD = 128;
 
@@ -15,9 +16,9 @@ let hasThreads = false;
 /** Loads the command only now: Node opens many files for that at once, and may not be allowed to. */
 async function run(): Promise<ExitCode> {
   const limit = openFilesLimit();
-  let program: typeof import('./commands/program.ts');
   try {
-    program = await import('./commands/program.ts');
+    const program = await import('./commands/program.ts');
+    return await program.runProgram(process.argv.slice(2), { start, onThreads });
   } catch (error) {
     if (limit >= ENOUGH_TO_LOAD) throw error;
     process.stderr.write(
@@ -25,16 +26,16 @@ async function run(): Promise<ExitCode> {
     );
     return EXIT.system;
   }
-  return program.runProgram(process.argv.slice(2), {
-    start: async (options, logger) => {
-      hasThreads = true;
-      const daemon = await import('./daemon.ts');
-      return daemon.startDaemon(options, logger);
-    },
-    onThreads: () => {
-      hasThreads = true;
-    },
-  });
+}
+
+const start: StartDaemon = async (options, logger) => {
+  onThreads();
+  const daemon = await import('./daemon.ts');
+  return daemon.startDaemon(options, logger);
+};
+
+function onThreads(): void {
+  hasThreads = true;
 }
 
 /** Read as text: what asks the kernel is not loaded yet. */

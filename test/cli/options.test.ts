@@ -85,6 +85,7 @@ test('the defaults of root', () => {
     trace: false,
     background: false,
     stopTimeoutMs: 10000,
+    runtimeDir: undefined,
   });
 });
 

@@ -20,6 +20,7 @@ export interface ProgramContext {
  *
  * @param argv the arguments behind the script
  * @returns the exit status; what there was to say is on stdout and stderr
+ * @throws what loading the rest of the program throws
  */
 export async function runProgram(
   argv: readonly string[],
@@ -30,20 +31,17 @@ export async function runProgram(
   const finish = (code: ExitCode): void => {
     exitCode = code;
   };
+  // Without the options of a mount a tool starts twice as fast.
+  const tool = toolNamed(argv[0]);
+  const isAboutMounts = tool === undefined || NEEDS_ALL.includes(tool);
+  const serving = isAboutMounts ? await import('./serving.ts') : undefined;
   const program = quiet(new Command('sluice'))
     .description('Serves a directory tree at another place, through FUSE.')
     .version(packageVersion());
-  // Without the options of a mount a tool starts twice as fast.
-  const tool = toolNamed(argv[0]);
   try {
-    if (tool === undefined || NEEDS_ALL.includes(tool)) {
-      const serving = await import('./serving.ts');
-      serving.addServing(program, { argv, start, tellParent }, finish);
-      program.addHelpText('after', serving.exitHelp);
-    }
+    serving?.addServing(program, { argv, start, tellParent }, finish);
     addTools(program, { finish, onThreads });
-    const spelt = tool === undefined ? await spellMountFlags(argv) : argv;
-    await program.parseAsync(spelt, { from: 'user' });
+    await program.parseAsync(serving?.spellFlags(argv) ?? argv, { from: 'user' });
     return exitCode;
   } catch (error) {
     const failure = fromParserFailure(error, tool);
@@ -62,11 +60,6 @@ export async function runProgram(
 
 /** Tools that are about the other commands. */
 const NEEDS_ALL: readonly string[] = ['completion'];
-
-async function spellMountFlags(argv: readonly string[]): Promise<string[]> {
-  const { spellFlags } = await import('./arguments.ts');
-  return spellFlags(argv);
-}
 
 /** A defect is reported with where it happened. */
 function stackOf(failure: unknown, exitCode: ExitCode): string {

@@ -6,12 +6,15 @@ import { runDemo } from './demo.ts';
 import { type CommandContext, runMount } from './mount.ts';
 import { quiet } from './parser.ts';
 
+export { spellFlags } from './arguments.ts';
+
 /** Adds both to the program. @param finish gets the exit status of the one that was run */
 export function addServing(
   program: Command,
   context: CommandContext,
   finish: (exitCode: ExitCode) => void,
 ): void {
+  program.addHelpText('after', exitHelp);
   const mount = addCommand(program, 'mount', '<source>', '<mountpoint>').description(
     'serve SOURCE at MOUNTPOINT until it is unmounted or a signal comes',
   );
@@ -32,8 +35,7 @@ function addCommand(program: Command, name: string, ...operands: string[]): Comm
   return command;
 }
 
-/** The part of a help that lists the exit statuses of a mount. */
-export function exitHelp(): string {
+function exitHelp(): string {
   const lines = EXIT_MEANINGS.map(([code, meaning]) => `  ${String(code).padEnd(4)}${meaning}`);
   return `\nExit status:\n${lines.join('\n')}`;
 }

@@ -47,6 +47,7 @@ export async function runTop(
     throw fromSilence(error, daemon.status.mountpoint);
   } finally {
     client.close();
+    if (process.stdout.isTTY && !options.json) process.stdout.write('\n');
   }
 }
 
@@ -120,9 +121,9 @@ const PROCESSES: readonly Column<ProcessRate>[] = [
   { head: 'PER SECOND', align: 'right', cell: ({ perSecond }) => rateText(perSecond) },
   { head: 'REQUESTS', align: 'right', cell: ({ requests }) => String(requests) },
   { head: 'READS', align: 'right', cell: ({ reads }) => String(reads) },
-  { head: 'ASKED', align: 'right', cell: ({ readBytes }) => bytesText(readBytes) },
+  { head: 'READ BYTES', align: 'right', cell: ({ readBytes }) => bytesText(readBytes) },
   { head: 'WRITES', align: 'right', cell: ({ writes }) => String(writes) },
-  { head: 'GIVEN', align: 'right', cell: ({ writtenBytes }) => bytesText(writtenBytes) },
+  { head: 'WRITE BYTES', align: 'right', cell: ({ writtenBytes }) => bytesText(writtenBytes) },
 ];
 
 /** One sample: over the last one on a terminal, and cut to its size; else below it, and whole. */
