@@ -18,6 +18,7 @@ import { TIMEOUT, type Timeouts } from '../shared/passthrough/timeouts.ts';
 import { compileXattrMap } from '../shared/passthrough/xattr-map.ts';
 import { STAT, STAT_CELLS } from '../shared/stats-layout.ts';
 import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
+import { MAX_CONTROL_CONNECTIONS } from './control/runtime-dir.ts';
 import { SPARE_LANES } from './dispatch/policy.ts';
 
 /** Descriptors outside the budget: Node's own, the device, and what requests open for themselves. */
@@ -25,6 +26,8 @@ const FD_RESERVE_BASE = 40;
 const FD_RESERVE_PER_LANE = 4;
 /** The exporter: its loop, two listeners at the most, and all that may connect to them. */
 const FD_RESERVE_EXPORTER = 8 + 2 * MAX_CONNECTIONS;
+/** The control socket and its clients. */
+const FD_RESERVE_CONTROL = 1 + MAX_CONTROL_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
 /** Receive buffers: as many large WRITEs may be under way. */
 const LARGE_SLOTS = 32;
@@ -40,6 +43,7 @@ const STDERR = 2;
 export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
   const reserve =
     FD_RESERVE_BASE +
+    FD_RESERVE_CONTROL +
     FD_RESERVE_PER_LANE * options.lanes +
     (options.metrics ? FD_RESERVE_EXPORTER : 0);
   const most = Math.min(fdLimit - reserve, 1 << 20);

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { EXIT, type ExitCode } from '../shared/errors.ts';
+import type { StartDaemon } from './commands/mount.ts';
 
 const ENOUGH_TO_LOAD = 128;
 
@@ -10,15 +11,20 @@ const ENOUGH_TO_LOAD = 128;
 process.stdout.on('error', () => undefined);
 process.stderr.on('error', () => undefined);
 
+/** Whether there may be threads; help, messages and most tools need neither these nor native code. */
+let hasThreads = false;
+
 /** Loads the command only now: Node opens many files for that at once, and may not be allowed to. */
 async function run(): Promise<ExitCode> {
   const limit = openFilesLimit();
   const argv = process.argv.slice(2);
-  let command: (argv: readonly string[]) => Promise<ExitCode>;
   try {
-    command = isCalledByMount(argv)
-      ? (await import('./commands/mount-helper.ts')).runMountHelper
-      : (await import('./commands/program.ts')).runProgram;
+    return isCalledByMount(argv)
+      ? await (await import('./commands/mount-helper.ts')).runMountHelper(argv, {
+          start,
+          onThreads,
+        })
+      : await (await import('./commands/program.ts')).runProgram(argv, { start, onThreads });
   } catch (error) {
     if (limit >= ENOUGH_TO_LOAD) throw error;
     process.stderr.write(
@@ -26,7 +32,6 @@ async function run(): Promise<ExitCode> {
     );
     return EXIT.system;
   }
-  return command(argv);
 }
 
 /**
@@ -38,6 +43,16 @@ function isCalledByMount(argv: readonly string[]): boolean {
   return isByFuse || basename(process.argv[1] ?? '').startsWith('mount.');
 }
 
+const start: StartDaemon = async (options, logger) => {
+  onThreads();
+  const daemon = await import('./daemon.ts');
+  return daemon.startDaemon(options, logger, { ownsProcess: true });
+};
+
+function onThreads(): void {
+  hasThreads = true;
+}
+
 /** Read as text: what asks the kernel is not loaded yet. */
 function openFilesLimit(): number {
   const limits = readFileSync('/proc/self/limits', 'latin1');
@@ -46,9 +61,11 @@ function openFilesLimit(): number {
 
 /** Logs and messages are written synchronously: nothing is lost by ending at once. */
 async function end(code: ExitCode): Promise<never> {
-  // process.exit() would wait for a lane that hangs in a system call.
-  const libc = await import('../shared/sys/libc.ts').catch(() => undefined);
-  libc?.exitNow(code);
+  if (hasThreads) {
+    // process.exit() would wait for a thread that hangs in a system call.
+    const libc = await import('../shared/sys/libc.ts').catch(() => undefined);
+    libc?.exitNow(code);
+  }
   process.exit(code);
 }
 

@@ -25,6 +25,9 @@ import {
   read,
   watchReadable,
 } from '../shared/sys/libc.ts';
+import { packageVersion } from '../shared/version.ts';
+import { ControlDesk, type Controlled } from './control/desk.ts';
+import { type ControlServer, openControl } from './control/server.ts';
 import { Dispatcher } from './dispatch/dispatcher.ts';
 import { Lanes } from './dispatch/lanes.ts';
 import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/policy.ts';
@@ -80,7 +83,10 @@ export interface Daemon {
 }
 
 export interface DaemonHooks {
-  /** Whether this process is the daemon's alone, with a umask of 0: main may then act as callers. */
+  /**
+   * Whether this process is the daemon's alone, with a umask of 0: main may then act as callers, and
+   * the mount has a control socket also where no runtime directory is given.
+   */
   readonly ownsProcess?: boolean;
   /** The next two are for tests of failures. */
   /** A lane file that fails on purpose. */
@@ -88,6 +94,7 @@ export interface DaemonHooks {
   onLanes?(lanes: Lanes): void;
 }
 
+const VERSION = packageVersion();
 const INIT_TIMEOUT_MS = 20_000;
 const LANE_STOP_MS = 3000;
 const MIN_DRAIN_MS = 1000;
@@ -123,6 +130,7 @@ class Mount implements Daemon {
   readonly #wakeValue = new BigUint64Array(new SharedArrayBuffer(8));
   /** What was opened so far, closed in reverse order. */
   readonly #closers: (() => void)[] = [];
+  readonly #startMs = performance.now();
   #mountpoint: string;
   #source = '';
   /** Undefined only until the surroundings are checked. */
@@ -133,6 +141,8 @@ class Mount implements Daemon {
   #device: MountedDevice | undefined;
   #reader: DeviceReader | undefined;
   #starvationTimer: NodeJS.Timeout | undefined;
+  #control: ControlServer | undefined;
+  #negotiated: Negotiated | undefined;
   #isInitialised = false;
   #onInitialised: (() => void) | undefined;
   #onInitFailed: ((error: SluiceError) => void) | undefined;
@@ -160,6 +170,7 @@ class Mount implements Daemon {
   async start(): Promise<void> {
     checkAbi();
     const fdLimit = this.#checkSurroundings();
+    await this.#openControl();
     // With it a user's write through us would go beyond his quota. The limits are raised by now.
     dropCapability(CAP_SYS_RESOURCE);
     this.#fs = this.#makeFs(fdLimit);
@@ -188,8 +199,8 @@ class Mount implements Daemon {
     await this.#finish();
   }
 
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
+  stop(timeoutMs = this.#options.stopTimeoutMs): Promise<void> {
+    this.#stopping ??= this.#stop(timeoutMs);
     return this.#stopping;
   }
 
@@ -400,6 +411,66 @@ class Mount implements Daemon {
     }, STARVATION_CHECK_MS);
   }
 
+  // ---- control socket ----
+
+  async #openControl(): Promise<void> {
+    const { runtimeDir } = this.#options;
+    if (runtimeDir === undefined && this.#hooks.ownsProcess !== true) return;
+    const settings = {
+      runtimeDir,
+      id: this.id,
+      mountpoint: this.#mountpoint,
+      logger: this.#logger,
+    };
+    this.#control = await openControl(settings, new ControlDesk(this.#controlled()));
+  }
+
+  #controlled(): Controlled {
+    return {
+      facts: () => ({
+        id: this.id,
+        version: VERSION,
+        startMs: this.#startMs,
+        state: this.#state(),
+        source: this.#source,
+        mountpoint: this.#mountpoint,
+        readOnly: this.#options.readOnly,
+        connection: this.#device?.connection ?? null,
+        how: this.#device?.how ?? null,
+        negotiated: this.#negotiated,
+      }),
+      served: () =>
+        this.#isInitialised
+          ? {
+              tables: this.#fs.ctx.tables,
+              lanes: this.#lanes.count(),
+              parked: this.#dispatcher.parked(),
+            }
+          : undefined,
+      countCallers: (table) => {
+        this.#dispatcher.callers = table;
+      },
+      ownsMount: () => this.#device?.ownsMount === true,
+      stop: (timeoutMs) => this.stop(timeoutMs),
+      abort: () => this.abort(),
+      unmountUnlessBusy: (timeoutMs) => this.#unmountUnlessBusy(timeoutMs),
+      logger: this.#logger,
+    };
+  }
+
+  #state(): 'starting' | 'serving' | 'stopping' {
+    if (!this.#isInitialised) return 'starting';
+    const isStopping = this.#stopping !== undefined || this.#finishing !== undefined;
+    return isStopping ? 'stopping' : 'serving';
+  }
+
+  /** To the rest of the daemon this is an unmount from outside. @returns whether it worked */
+  async #unmountUnlessBusy(timeoutMs: number): Promise<boolean> {
+    if (this.#device === undefined) return false;
+    const request = { timeoutMs, keepsBusy: true, log: this.#logger };
+    return (await unmount(this.#device, request)) !== 'busy';
+  }
+
   // ---- FUSE_INIT ----
 
   #answerInit(fuseFd: number): void {
@@ -437,6 +508,7 @@ class Mount implements Daemon {
     }
     this.#fs.init(negotiatedBits(agreed));
     reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
+    this.#negotiated = agreed;
     this.#isInitialised = true;
     this.#logNegotiated(agreed, obstacle);
     this.#publishNegotiated(agreed);
@@ -495,12 +567,12 @@ class Mount implements Daemon {
 
   // ---- stop ----
 
-  async #stop(): Promise<void> {
+  async #stop(timeoutMs: number): Promise<void> {
     const device = this.#device;
     if (device === undefined || this.#finishing !== undefined) return;
     if (this.#reason === 'external') this.#reason = 'stopped';
-    const untilMs = performance.now() + this.#options.stopTimeoutMs;
-    await this.#unmount(device, this.#options.stopTimeoutMs);
+    const untilMs = performance.now() + timeoutMs;
+    await this.#unmount(device, timeoutMs);
     await this.#drain(Math.max(MIN_DRAIN_MS, untilMs - performance.now()));
     await this.#finish();
   }
@@ -572,6 +644,7 @@ class Mount implements Daemon {
     // would hang us: the process's end closes them.
     if (allEnded) this.#fs?.close();
     this.#once.summarise();
+    this.#control?.close({ reason: this.#reason });
     this.#onUnmounted(this.#reason);
   }
 }

@@ -44,7 +44,8 @@ export interface Mounted {
 /**
  * Mounts a directory and serves it from this process.
  * @param input source, mountpoint and any options of docs/options.md: durations in seconds, sizes in
- * bytes. Metrics are served only when `metrics`, `metricsPort` or `metricsSocket` is given.
+ * bytes. Metrics are served only when `metrics`, `metricsPort` or `metricsSocket` is given, and `sluice
+ * status`, `top` and `umount` reach the mount only when `runtimeDir` is.
  * @param logger a pino logger to write to; without one, as the options `logFile`, `logLevel` and
  * `logFormat` say
  * @returns when the mount is usable

@@ -54,13 +54,20 @@ export interface DaemonStatus {
   readonly bytesPerInode: number;
 }
 
+/** All but what takes a walk over the inode table. */
+export type DaemonLoad = Omit<DaemonStatus, 'lookups'>;
+
 /** Reads the tables. Walks the inode table: not for a hot path. */
 export function statusOf(tables: ThreadTables, lanes: number, parked: number): DaemonStatus {
+  return { ...loadOf(tables, lanes, parked), lookups: tables.inodes.countLookups() };
+}
+
+/** Reads counters only: its time does not grow with the tables. */
+export function loadOf(tables: ThreadTables, lanes: number, parked: number): DaemonLoad {
   const { inodes, handles, backings, slots, fds, mounts, locks, stats } = tables;
   const requests = requestsOf(stats);
   return {
     inodes: inodes.count(),
-    lookups: inodes.countLookups(),
     handles: handles.openFiles() + handles.openDirectories(),
     openFiles: handles.openFiles(),
     openDirectories: handles.openDirectories(),

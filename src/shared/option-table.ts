@@ -75,7 +75,7 @@ export interface EnumRow extends RowBase {
 }
 
 interface StringRow extends RowBase {
-  readonly kind: 'string' | 'path';
+  readonly kind: 'string' | 'path' | 'directory';
   readonly default: undefined;
   readonly derived: string;
 }
@@ -504,6 +504,14 @@ export const OPTIONS = {
     isReloaded: true,
     help: 'how long a stop waits for a busy mount before it unmounts lazily',
   },
+  runtimeDir: {
+    name: 'runtime_dir',
+    group: 'Process',
+    kind: 'directory',
+    default: undefined,
+    derived: '/run/sluice for root, else $XDG_RUNTIME_DIR/sluice',
+    help: 'where the socket lies through which sluice status, top and umount reach the daemon',
+  },
 } as const satisfies Record<string, OptionRow>;
 
 type Table = typeof OPTIONS;
@@ -531,7 +539,7 @@ type ResolvedKey<Key extends OptionKey> = Table[Key]['kind'] extends 'duration'
 
 type ResolvedValue<Row> = Row extends { kind: 'trace' }
   ? false | string
-  : Row extends { kind: 'path' }
+  : Row extends { kind: 'path' | 'directory' }
     ? string | undefined
     : Row extends { kind: 'rules' }
       ? readonly string[]

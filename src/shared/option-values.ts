@@ -70,6 +70,7 @@ export function valueSchema(row: OptionRow): z.ZodType {
       return enumSchema(row);
     case 'string':
     case 'path':
+    case 'directory':
       return plainText;
     case 'rules':
       return z.preprocess((value) => (typeof value === 'string' ? [value] : value), rulesSchema);
@@ -129,6 +130,8 @@ export function describeDomain(row: OptionRow): string {
       return 'a text that is not empty';
     case 'path':
       return 'the path of a file';
+    case 'directory':
+      return 'the path of a directory';
     case 'rules':
       return `${row.form}; may be given several times`;
     case 'trace':

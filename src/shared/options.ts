@@ -301,7 +301,7 @@ export function resolveOptions(
   const values = { ...withDefaults(given, isRoot), isRoot } as unknown as Switches &
     Required<OptionValues>;
   const warnings = settleConflicts(values);
-  const { maxWrite, stopTimeout, negativeTimeout, logFile, metricsSocket } = values;
+  const { maxWrite, stopTimeout, negativeTimeout, logFile, metricsSocket, runtimeDir } = values;
   const options: MountOptions = {
     source,
     mountpoint,
@@ -350,6 +350,7 @@ export function resolveOptions(
     stuckTimeoutMs: toMs(values.stuckTimeout),
     background: values.background,
     stopTimeoutMs: toMs(stopTimeout),
+    runtimeDir: runtimeDir === undefined ? undefined : absolutePath(runtimeDir, workingDirectory),
   };
   return { options: Object.freeze(options), warnings: warnings.map(oneLine) };
 }

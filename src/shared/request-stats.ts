@@ -101,10 +101,35 @@ export function requestsOf(stats: StatsBlock, first = 0): number {
 
 /** Requests answered with an error. */
 export function errorsOf(stats: StatsBlock): number {
-  return total(stats, STAT.REQUEST_ERRORS, OPERATION_GROUPS.length * CLASSES, 0);
+  return total(stats, STAT.REQUEST_ERRORS, OPERATION_GROUPS.length * CLASSES);
 }
 
-function total(stats: StatsBlock, at: number, cells: number, first: number): number {
+/** Requests of one operation. @param place of its name in OPERATION_LABELS */
+export function requestsOfOperation(stats: StatsBlock, place: number): number {
+  return stats.sum(STAT.REQUESTS + place);
+}
+
+/** Requests of one group answered with an error. @param group place of its name in OPERATION_GROUPS */
+export function errorsOfGroup(stats: StatsBlock, group: number): number {
+  return total(stats, STAT.REQUEST_ERRORS + group * CLASSES, CLASSES);
+}
+
+/** How long the requests of one group took. */
+export interface Durations {
+  /** How many, for each bound of REQUEST_DURATION those up to it and above the one before; then the rest. */
+  readonly counts: readonly number[];
+  readonly sumUs: number;
+}
+
+/** @param group place of its name in OPERATION_GROUPS */
+export function durationsOfGroup(stats: StatsBlock, group: number): Durations {
+  const { at, stride, bounds } = REQUEST_DURATION;
+  const first = at + group * stride;
+  const counts = Array.from({ length: bounds.length + 1 }, (_, i) => stats.sum(first + i));
+  return { counts, sumUs: stats.sum(first + bounds.length + 1) };
+}
+
+function total(stats: StatsBlock, at: number, cells: number, first = 0): number {
   let sum = 0;
   for (let i = 0; i < cells; i++) sum += stats.sum(at + i, first);
   return sum;

@@ -68,8 +68,8 @@ async function failedStart(behaviour: string | undefined): Promise<void> {
 }
 
 process.exit(
-  await runProgram(
-    process.argv.slice(2),
-    startFake as unknown as NonNullable<Parameters<typeof runProgram>[1]>,
-  ),
+  await runProgram(process.argv.slice(2), {
+    start: startFake as unknown as Parameters<typeof runProgram>[1]['start'],
+    onThreads: () => undefined,
+  }),
 );

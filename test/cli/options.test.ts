@@ -92,6 +92,7 @@ test('the defaults of root', () => {
     stuckTimeoutMs: 60_000,
     background: false,
     stopTimeoutMs: 10000,
+    runtimeDir: undefined,
   });
 });
 

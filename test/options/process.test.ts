@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defer } from '../harness/cleanup.ts';
@@ -95,6 +95,17 @@ optionTest('stopTimeout', 'zero detaches a busy mount at once', async () => {
   assert.ok(performance.now() - startMs < 5_000);
   await logLine(mount, /detached lazily/);
   assert.equal((await run('ls', ['-A', mnt])).stdout, '');
+});
+
+optionTest('runtimeDir', 'the socket of the daemon is there, and nowhere else', async () => {
+  const [base] = (await tempDirs('base')) as [string];
+  const runtimeDir = join(base, 'run');
+  const { mount } = await tracedMount([`--runtime-dir=${runtimeDir}`]);
+  const { mount: id } = await logLine(mount, /^negotiated$/);
+  assert.deepEqual(readdirSync(runtimeDir), [`${id}.sock`]);
+  assert.equal(existsSync(`/run/sluice/${id}.sock`), false);
+  await mount.stop();
+  assert.deepEqual(readdirSync(runtimeDir), []);
 });
 
 everyOptionIsTested('Process');

@@ -1,6 +1,6 @@
 /** From a command line to {@link MountArguments}: its operands, flags and `-o` lists. */
 import { isDeepStrictEqual } from 'node:util';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { oneLine, SluiceError } from '../../shared/errors.ts';
 import {
   describeDefault,
@@ -19,6 +19,7 @@ import {
 } from '../../shared/options.ts';
 import type { Setting, SettingKey, Settings } from '../config/settings.ts';
 import type { MountArguments } from '../config/sources.ts';
+import { fromParserFailure, quiet } from './parser.ts';
 
 /** One option as it was written. */
 interface Assignment {
@@ -56,6 +57,7 @@ const PLACEHOLDERS = {
   size: 'size',
   string: 'text',
   path: 'file',
+  directory: 'directory',
   rules: 'rule',
   trace: 'file',
 } as const;
@@ -100,10 +102,12 @@ function bareText(row: OptionRow): string | undefined {
 
 const GENERAL = 'General:';
 const CONFIG_FLAG = '--config';
+export const CONFIG_HELP = 'take options from a file in TOML';
 /** Flags besides those of the table that the next argument belongs to. */
 const VALUED_FLAGS: ReadonlySet<string> = new Set(['-o', CONFIG_FLAG]);
 
-const ROWS_BY_FLAG: ReadonlyMap<string, OptionRow> = new Map(
+/** Rows by their flag, without negations. */
+export const ROWS_BY_FLAG: ReadonlyMap<string, OptionRow> = new Map(
   Object.values(OPTIONS).map((row) => [flagOf(row), row]),
 );
 const REFUSED_FLAGS = [...REFUSED_OPTIONS.keys()].map((name) => `--${name.replaceAll('_', '-')}`);
@@ -312,7 +316,7 @@ function addListOption(command: Command, collected: Collected): void {
 }
 
 function addConfigOptions(command: Command, collected: Collected): void {
-  const file = new Option(`${CONFIG_FLAG} <file>`, 'take options from a file in TOML');
+  const file = new Option(`${CONFIG_FLAG} <file>`, CONFIG_HELP);
   command.addOption(file.helpGroup(GENERAL));
   command.on('option:config', (text: string) => {
     collected.flaggedConfig = configPath(CONFIG_FLAG, text);
@@ -370,26 +374,6 @@ export function addMountOptions(command: Command): () => MountArguments {
 /** The help's own entry, beside the general options. */
 function helpEntry(): Option {
   return new Option('-h, --help', 'show this').helpGroup(GENERAL);
-}
-
-/** Makes a command throw instead of ending the process, and say nothing by itself. */
-export function quiet(command: Command): Command {
-  return command.exitOverride().configureOutput({ writeErr: () => undefined });
-}
-
-/** A failure of the parser as ours; undefined for help and version, which are no failures. */
-export function fromParserFailure(error: unknown): unknown {
-  if (!(error instanceof CommanderError)) {
-    return error;
-  }
-  if (error.exitCode === 0) {
-    return undefined;
-  }
-  if (error.code === 'commander.help') {
-    return new SluiceError('ERR_SLUICE_USAGE', 'no command given; see sluice --help');
-  }
-  const reason = error.message.replace(/^error: /, '').replace(/\n\(/, ' (');
-  return new SluiceError('ERR_SLUICE_USAGE', `${reason}; see sluice mount --help`);
 }
 
 /**

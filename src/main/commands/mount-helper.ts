@@ -8,10 +8,12 @@ import { EXIT, type ExitCode, oneLine, SluiceError } from '../../shared/errors.t
 import type { MountOptions } from '../../shared/options.ts';
 import type { Setting, SettingKey } from '../config/settings.ts';
 import { type MountArguments, resolveMount, sourcesOf } from '../config/sources.ts';
-import { parseOptionLists, quiet } from './arguments.ts';
+import { parseOptionLists } from './arguments.ts';
 import { takeParent } from './background.ts';
-import { runMount, type StartDaemon, warn } from './mount.ts';
-import { reportFailure, startDaemon } from './program.ts';
+import { runMount, warn } from './mount.ts';
+import { quiet } from './parser.ts';
+import type { ProgramContext } from './program.ts';
+import { reportFailure } from './report-failure.ts';
 
 interface HelperFlags {
   readonly o: readonly string[];
@@ -29,12 +31,11 @@ const IN_BACKGROUND: [SettingKey, Setting] = ['background', { value: true, origi
  * returns when the mount is usable.
  *
  * @param argv the arguments behind the script
- * @param start stands in for the daemon
  * @returns the exit status, which is mount's
  */
 export async function runMountHelper(
   argv: readonly string[],
-  start: StartDaemon = startDaemon,
+  { start }: ProgramContext,
 ): Promise<ExitCode> {
   const tellParent = takeParent();
   try {

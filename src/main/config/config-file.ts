@@ -188,7 +188,8 @@ function settingValue(key: SettingKey, value: unknown, spelt: string, folder: st
   if (isPlace(key)) return absolutePath(checkedPath(spelt, value), folder);
   const checked = checkedOption(key, value, spelt);
   const { kind } = rowOf(key);
-  const isPath = kind === 'path' || (kind === 'trace' && checked !== TRACE_TO_STDERR);
+  const isPath =
+    kind === 'path' || kind === 'directory' || (kind === 'trace' && checked !== TRACE_TO_STDERR);
   return isPath && typeof checked === 'string' ? absolutePath(checked, folder) : checked;
 }
 

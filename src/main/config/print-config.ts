@@ -59,7 +59,7 @@ function optionLine(
 ): string {
   const row = rowOf(key);
   const value = effectiveValue(options, key);
-  const isText = row.kind === 'string' || row.kind === 'path';
+  const isText = row.kind === 'string' || row.kind === 'path' || row.kind === 'directory';
   if (setting === undefined && isText) return commented(name, `default, ${describeDefault(row)}`);
   const isWeak = row.kind === 'count' && row.isWeakDefault === true;
   if (setting === undefined && isWeak) return commented(`${name} = ${value}`, 'default');

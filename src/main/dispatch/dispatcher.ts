@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
-import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
+import { IN_HEADER, INTERRUPT_IN, READ_IN, WRITE_IN } from '../../shared/abi/structs.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { MOUNT_CAPACITY } from '../../shared/memory/mount-table.ts';
 import { SMALL_MESSAGE_BYTES, TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
@@ -22,6 +22,7 @@ import {
 } from '../../shared/passthrough/operations.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
+import type { CallerTable } from '../control/caller-table.ts';
 import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
@@ -51,6 +52,8 @@ export class Dispatcher {
   readonly #parking = new ParkingLot();
   /** Requests that wait for a lock. */
   readonly lockWaits: LockWaits;
+  /** Where requests are counted by their callers, while somebody wants to know. */
+  callers: CallerTable | undefined;
   readonly #quota: number;
   /** By mount: items taken when last looked at, and looks since at which it waited in vain. */
   readonly #lastTaken: number[] = [];
@@ -123,6 +126,7 @@ export class Dispatcher {
   #dispatch(): void {
     const ctx = this.#ctx;
     ctx.tracer?.request(ctx);
+    if (this.callers !== undefined) countCaller(this.callers, ctx);
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.class === 'control') this.#control();
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
@@ -429,6 +433,14 @@ export class Dispatcher {
     ctx.receivedUs = receivedUs;
     replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
   }
+}
+
+/** Counts the loaded request with the thread that made it. */
+function countCaller(callers: CallerTable, ctx: Context): void {
+  const pid = ctx.callerPid();
+  if (ctx.opcode === OP.READ) callers.countRead(pid, ctx.arg32(READ_IN.size));
+  else if (ctx.opcode === OP.WRITE) callers.countWrite(pid, ctx.arg32(WRITE_IN.size));
+  else callers.count(pid);
 }
 
 /** Whether SIGKILL is pending for a thread: also the kernel's form of every deadly signal. */

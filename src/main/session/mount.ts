@@ -27,10 +27,10 @@ import {
 } from '../../shared/sys/constants.ts';
 import { CString, close, fcntl, mount, open, umount2 } from '../../shared/sys/libc.ts';
 import { findMountByPoint, readMountInfo } from '../../shared/sys/mountinfo.ts';
+import { FS_TYPE } from './fs-type.ts';
 import { discardByHelper, escapeOption, mountByHelper, requireFusermount } from './fusermount.ts';
 
-/** The file system type the kernel shows for our mounts. */
-export const FS_TYPE = 'fuse.sluice';
+export { FS_TYPE } from './fs-type.ts';
 export const FUSE_DEVICE = '/dev/fuse';
 
 const CONNECTIONS = '/sys/fs/fuse/connections';

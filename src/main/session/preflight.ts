@@ -10,7 +10,6 @@ import {
   fstatSync,
   opendirSync,
   openSync,
-  readlinkSync,
   realpathSync,
   statSync,
 } from 'node:fs';
@@ -18,14 +17,14 @@ import { ERRNO, errnoName } from '../../shared/abi/errno.ts';
 import { SluiceError } from '../../shared/errors.ts';
 import { hasCapability } from '../../shared/sys/capabilities.ts';
 import { CAP_SYS_ADMIN, RLIMIT_NOFILE } from '../../shared/sys/constants.ts';
-import { findMountByPoint, type MountRow, readMountInfo } from '../../shared/sys/mountinfo.ts';
+import { type MountRow, readMountInfo } from '../../shared/sys/mountinfo.ts';
+import { mountAt, resolveOffMounts, TooManyLinksError } from '../../shared/sys/off-mounts.ts';
 import { raiseSoftLimit } from '../../shared/sys/rlimit.ts';
 import { requireFusermount } from './fusermount.ts';
 import { deviceCure, FS_TYPE, FUSE_DEVICE, FUSE_RDEV } from './mount.ts';
 
 /** Fewer descriptors than this do not even hold the lanes and a handful of open files. */
 export const MIN_FDS = 128;
-const MAX_SYMLINKS = 40;
 
 /** A checked mount point: its real path, and what should be said about it. */
 export interface CheckedMountpoint {
@@ -113,6 +112,9 @@ function mountpointError(path: string, error: unknown): SluiceError {
   if (error instanceof SluiceError) {
     return error;
   }
+  if (error instanceof TooManyLinksError) {
+    return new SluiceError('ERR_SLUICE_MOUNTPOINT', `mount point ${path}: too many symbolic links`);
+  }
   switch (systemCode(error)) {
     case 'ENOENT':
       return new SluiceError(
@@ -141,63 +143,6 @@ function mountpointError(path: string, error: unknown): SluiceError {
         `mount point ${path}: ${(error as Error).message}`,
       );
   }
-}
-
-/**
- * realpath(3) that does not look at mount points: they are never symbolic links. Here and below paths
- * are latin1 strings, one character per byte, so that any name survives.
- */
-function resolveOffMounts(path: string, mounts: readonly MountRow[]): string {
-  const bytes = Buffer.from(path).toString('latin1');
-  const pending = bytes.split('/').reverse();
-  let resolved = bytes.startsWith('/') ? '' : linkTarget('/proc/self/cwd');
-  let followed = 0;
-  while (pending.length > 0) {
-    const name = pending.pop();
-    if (name === undefined || name === '' || name === '.') {
-      continue;
-    }
-    if (name === '..') {
-      resolved = resolved.slice(0, Math.max(resolved.lastIndexOf('/'), 0));
-      continue;
-    }
-    const next = resolved === '/' ? `/${name}` : `${resolved}/${name}`;
-    const target = mountAt(mounts, next) === undefined ? symlinkTarget(next) : undefined;
-    if (target === undefined) {
-      resolved = next;
-      continue;
-    }
-    followed += 1;
-    if (followed > MAX_SYMLINKS) {
-      throw new SluiceError(
-        'ERR_SLUICE_MOUNTPOINT',
-        `mount point ${path}: too many symbolic links`,
-      );
-    }
-    pending.push(...target.split('/').reverse());
-    resolved = target.startsWith('/') ? '' : resolved;
-  }
-  return resolved === '' ? '/' : resolved;
-}
-
-function linkTarget(path: string): string {
-  return readlinkSync(Buffer.from(path, 'latin1'), 'buffer').toString('latin1');
-}
-
-/** Where a symbolic link points to; undefined for everything that is none. */
-function symlinkTarget(path: string): string | undefined {
-  try {
-    return linkTarget(path);
-  } catch (error) {
-    if (systemCode(error) === 'EINVAL') {
-      return undefined;
-    }
-    throw error;
-  }
-}
-
-function mountAt(mounts: readonly MountRow[], path: string): MountRow | undefined {
-  return findMountByPoint(mounts, Buffer.from(path, 'latin1'));
 }
 
 function refuseOurMount(path: string, real: string, mounts: readonly MountRow[]): void {
@@ -365,7 +310,7 @@ export function checkFuse(): void {
 }
 
 /** Why /dev/fuse does not open, 0 when it does; ENODEV when something else stands in its place. */
-function deviceErrno(): number {
+export function deviceErrno(): number {
   try {
     const fd = openSync(FUSE_DEVICE, 'r+');
     const status = fstatSync(fd);

@@ -4,18 +4,20 @@
  * caller must keep serving until the promise settles.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import { ERRNO, errnoName } from '../../shared/abi/errno.ts';
 import { SluiceError } from '../../shared/errors.ts';
 import { addressOf, poll, read } from '../../shared/sys/libc.ts';
 import { findMountByPoint, type MountRow, readMountInfo } from '../../shared/sys/mountinfo.ts';
 import { requireFusermount, unmountByHelper } from './fusermount.ts';
 import { FS_TYPE, type MountedDevice, type SessionLog } from './mount.ts';
+import { makeUnmountPool, within } from './unmount-pool.ts';
 
 const RETRY_MS = 100;
 /** How much of the time goes into waiting for users to leave; the rest is for flushing. */
 const RETRY_SHARE = 2 / 3;
+/** How long the flush may take that ends an unmount which was not to be lazy. */
+const FLUSH_MS = 3000;
 /** Detaching waits for nobody unless the mount has become idle meanwhile. */
 const DETACH_MS = 2000;
 const POOL_CLOSE_MS = 1000;
@@ -26,18 +28,21 @@ const REQUEST_BYTES = (1 << 20) + 8192;
 
 /**
  * How it ended: `unmounted` cleanly; `lazy`, out of the tree but in use or still being flushed, so
- * that requests may go on to arrive; `gone`, it was not mounted by us any more.
+ * that requests may go on to arrive; `gone`, it was not mounted by us any more; `busy`, it is still
+ * mounted, where that was preferred to `lazy`.
  */
-export type UnmountOutcome = 'unmounted' | 'lazy' | 'gone';
+export type UnmountOutcome = 'unmounted' | 'lazy' | 'gone' | 'busy';
 
 export interface UnmountRequest {
   readonly timeoutMs: number;
+  /** Whether a mount that is still busy then stays; else it is taken out of the tree. */
+  readonly keepsBusy?: boolean;
   readonly log: SessionLog;
 }
 
 /**
  * Unmounts what `mountFuse` mounted: plainly, again while busy, and after `timeoutMs` lazily, which
- * is warned about. It takes up to three seconds longer when nobody answers. After `lazy` a thread
+ * is warned about, unless `keepsBusy`. It takes up to three seconds longer when nobody answers. After `lazy` a thread
  * may still wait for the mount: the process exits only once every descriptor of the connection is
  * closed. `fuseFd` must still be open: it tells our mount from a later one with the same numbers. A
  * given descriptor is left alone. Rejects with SluiceError ERR_SLUICE_MOUNT when the mount could
@@ -45,31 +50,21 @@ export interface UnmountRequest {
  */
 export async function unmount(
   device: MountedDevice,
-  { timeoutMs, log }: UnmountRequest,
+  { timeoutMs, keepsBusy = false, log }: UnmountRequest,
 ): Promise<UnmountOutcome> {
   if (!device.ownsMount) {
     return 'gone';
   }
   // The second one detaches while the first is stuck in a flush nobody answers.
-  const pools = [makePool(), makePool()] as const;
+  const pools = [makeUnmountPool(), makeUnmountPool()] as const;
   try {
     // A thread that is ended while it loads koffi takes the whole process with it.
     await Promise.all(pools.map((pool) => pool.run(undefined, { name: 'loaded' })));
-    return await new Unmounting(device, pools[0], pools[1], timeoutMs, log).run();
+    const unmounting = new Unmounting(device, pools[0], pools[1], log);
+    return await (keepsBusy ? unmounting.runPlainly(timeoutMs) : unmounting.run(timeoutMs));
   } finally {
     await within(POOL_CLOSE_MS, Promise.all(pools.map((pool) => pool.destroy())));
   }
-}
-
-/** A pool of one thread for the calls that block. */
-function makePool(): Piscina {
-  return new Piscina({
-    filename: fileURLToPath(new URL('../../workers/unmount-task.js', import.meta.url)),
-    minThreads: 1,
-    maxThreads: 1,
-    atomics: 'disabled',
-    recordTiming: false,
-  });
 }
 
 type Visibility = 'topmost' | 'covered' | 'absent';
@@ -79,28 +74,28 @@ class Unmounting {
   readonly #pool: Piscina;
   readonly #detachPool: Piscina;
   readonly #log: SessionLog;
-  readonly #deadlineMs: number;
-  readonly #retryUntilMs: number;
+  #deadlineMs = 0;
+  #retryUntilMs = 0;
   #delayWasLogged = false;
 
-  constructor(
-    device: MountedDevice,
-    pool: Piscina,
-    detachPool: Piscina,
-    timeoutMs: number,
-    log: SessionLog,
-  ) {
-    const startMs = performance.now();
+  constructor(device: MountedDevice, pool: Piscina, detachPool: Piscina, log: SessionLog) {
     this.#device = device;
     this.#pool = pool;
     this.#detachPool = detachPool;
     this.#log = log;
-    this.#deadlineMs = startMs + timeoutMs;
-    this.#retryUntilMs = startMs + timeoutMs * RETRY_SHARE;
   }
 
-  async run(): Promise<UnmountOutcome> {
+  async run(timeoutMs: number): Promise<UnmountOutcome> {
+    const startMs = performance.now();
+    this.#deadlineMs = startMs + timeoutMs;
+    this.#retryUntilMs = startMs + timeoutMs * RETRY_SHARE;
     return (await this.#untilIdle()) ?? (await this.#lazily());
+  }
+
+  async runPlainly(timeoutMs: number): Promise<UnmountOutcome> {
+    this.#retryUntilMs = performance.now() + timeoutMs;
+    this.#deadlineMs = this.#retryUntilMs + FLUSH_MS;
+    return (await this.#untilIdle()) ?? 'busy';
   }
 
   /** Tries until it works or the time for it is over, then undefined. */
@@ -286,17 +281,4 @@ export function hasEnded(fuseFd: number): boolean {
   // A connection that is over has no requests left: this read takes none from the receiver.
   const bytes = new Uint8Array(new SharedArrayBuffer(REQUEST_BYTES));
   return read(fuseFd, addressOf(bytes), REQUEST_BYTES) !== -ERRNO.ECONNABORTED;
-}
-
-/** What the promise gives, or undefined when that takes longer. */
-async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T | undefined> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([
-      promise,
-      sleep(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined),
-    ]);
-  } finally {
-    timer.abort();
-  }
 }

@@ -194,6 +194,7 @@ export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 export const RLIMIT_NOFILE = 7;
+export const RLIMIT_MEMLOCK = 8;
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
@@ -209,6 +210,7 @@ export const SOCKADDR_UN = { SIZE: 110, path: 2, PATH_SIZE: 108 } as const;
 export const PR_SET_KEEPCAPS = 8;
 
 /** Capability numbers (include/uapi/linux/capability.h). */
+export const CAP_CHOWN = 0;
 export const CAP_DAC_OVERRIDE = 1;
 export const CAP_DAC_READ_SEARCH = 2;
 export const CAP_FOWNER = 3;
@@ -219,4 +221,5 @@ export const CAP_LINUX_IMMUTABLE = 9;
 export const CAP_SYS_ADMIN = 21;
 export const CAP_SYS_RESOURCE = 24;
 export const CAP_MKNOD = 27;
+export const CAP_SETFCAP = 31;
 export const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
