@@ -39,6 +39,7 @@ import {
   putInitOut,
   putMajorVersion,
 } from './session/init.ts';
+import { whyNoKernelPassthrough } from './session/kernel-passthrough.ts';
 import {
   abortConnection,
   discardMount,
@@ -310,6 +311,7 @@ class Mount implements Daemon {
       },
     });
     this.#dispatcher = dispatcher;
+    this.#fs.ctx.fuseFd = fuseFd;
     const { slots } = this.#fs.ctx.tables;
     const sink = {
       receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
@@ -361,8 +363,11 @@ class Mount implements Daemon {
 
   #answerInit(fuseFd: number): void {
     const { ctx } = this.#fs;
+    const obstacle = this.#passthroughObstacle();
     const agreed = negotiate(ctx.u32, ctx.body >> 2, ctx.lengthBytes - IN_HEADER.SIZE, {
       ...this.#options,
+      kernelPassthrough: obstacle === undefined,
+      isStackedSource: this.#fs.isStackedSource(),
       hasAcls: ctx.config.xattrMap?.hasAcls ?? true,
       canSwitchUser: this.#fs.ctx.credentials.canSwitch,
       canKillPrivileges: new CapabilitySwitch(CAP_FSETID).held || process.geteuid?.() !== 0,
@@ -392,12 +397,22 @@ class Mount implements Daemon {
     this.#fs.init(negotiatedBits(agreed));
     reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
     this.#isInitialised = true;
-    this.#logNegotiated(agreed);
+    this.#logNegotiated(agreed, obstacle);
     this.#publishNegotiated(agreed);
     this.#onInitialised?.();
   }
 
-  #logNegotiated(agreed: Negotiated): void {
+  #passthroughObstacle(): string | undefined {
+    const renamesCapability = this.#fs.ctx.config.xattrMap?.capability !== undefined;
+    return whyNoKernelPassthrough({ ...this.#options, renamesCapability });
+  }
+
+  /** @param obstacle why the kernel is not to read and write by itself */
+  #logNegotiated(agreed: Negotiated, obstacle: string | undefined): void {
+    const unoffered = agreed.features.has('PASSTHROUGH')
+      ? undefined
+      : 'the kernel does not offer it';
+    const whyNot = obstacle ?? unoffered;
     this.#logger.info(
       {
         protocol: `7.${agreed.minor}`,
@@ -408,6 +423,7 @@ class Mount implements Daemon {
         source: this.#source,
         mountpoint: this.#mountpoint,
         fdBudget: this.#fs.ctx.tables.fds.budget,
+        kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
       },
       'negotiated',
     );
@@ -526,6 +542,7 @@ function negotiatedBits(agreed: Negotiated): number {
     (features.has('FLOCK_LOCKS') ? NEGOTIATED.FLOCK_LOCKS : 0) |
     (features.has('CREATE_SUPP_GROUP') ? NEGOTIATED.CREATE_SUPP_GROUP : 0) |
     (agreed.minor >= CHECKED_IOCTLS_MINOR ? NEGOTIATED.CHECKED_IOCTLS : 0) |
-    (features.has('ALLOW_IDMAP') ? NEGOTIATED.ALLOW_IDMAP : 0)
+    (features.has('ALLOW_IDMAP') ? NEGOTIATED.ALLOW_IDMAP : 0) |
+    (features.has('PASSTHROUGH') ? NEGOTIATED.PASSTHROUGH : 0)
   );
 }

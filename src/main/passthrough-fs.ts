@@ -5,6 +5,7 @@
 import { closeSync } from 'node:fs';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { SluiceError } from '../shared/errors.ts';
+import { ROOT_SLOT } from '../shared/memory/inode-table.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
 import type { MountOptions } from '../shared/options.ts';
@@ -12,7 +13,7 @@ import { Context, type Report } from '../shared/passthrough/context.ts';
 import { destroyAll, importRoot, readlinkatProcFile } from '../shared/passthrough/import.ts';
 import { probeSource, type SourceFacts } from '../shared/passthrough/probe.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
-import { O_CLOEXEC, O_DIRECTORY, O_PATH } from '../shared/sys/constants.ts';
+import { FS_MAGIC, O_CLOEXEC, O_DIRECTORY, O_PATH } from '../shared/sys/constants.ts';
 import { CString, close, open } from '../shared/sys/libc.ts';
 import {
   fdBudgetOf,
@@ -97,6 +98,13 @@ export class PassthroughFs {
     destroyAll(this.ctx);
     this.#isImported = false;
     this.importRoot();
+  }
+
+  /** Whether the source lies on a file system that is stacked on another one. */
+  isStackedSource(): boolean {
+    const { inodes, mounts } = this.ctx.tables;
+    const fsType = mounts.fsType(inodes.mount(ROOT_SLOT));
+    return fsType === FS_MAGIC.OVERLAYFS || fsType === FS_MAGIC.FUSE;
   }
 
   /** Descriptors that must survive a live upgrade. */

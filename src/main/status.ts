@@ -27,6 +27,13 @@ export interface DaemonStatus {
   /** Owners of fcntl locks, each with a descriptor, and lock requests that wait. */
   readonly lockOwners: number;
   readonly lockWaits: number;
+  /**
+   * Where the kernel may read and write by itself: inodes that are open; opens whose data it moves, and
+   * those whose data the daemon moves.
+   */
+  readonly openInodes: number;
+  readonly kernelOpens: number;
+  readonly daemonOpens: number;
   readonly backingMounts: number;
   readonly lanes: number;
   readonly laneRestarts: number;
@@ -49,7 +56,7 @@ export interface DaemonStatus {
 
 /** Reads the tables. Walks the inode table: not for a hot path. */
 export function statusOf(tables: ThreadTables, lanes: number, parked: number): DaemonStatus {
-  const { inodes, handles, slots, fds, mounts, locks, stats } = tables;
+  const { inodes, handles, backings, slots, fds, mounts, locks, stats } = tables;
   const requests = requestsOf(stats);
   return {
     inodes: inodes.count(),
@@ -67,6 +74,9 @@ export function statusOf(tables: ThreadTables, lanes: number, parked: number): D
     fdExhausted: fds.exhausted(),
     lockOwners: locks.count(),
     lockWaits: locks.waits(),
+    openInodes: backings.count(),
+    kernelOpens: stats.sum(STAT.BACKING_OPENS),
+    daemonOpens: stats.sum(STAT.BACKING_FALLBACKS),
     backingMounts: mounts.count(),
     lanes,
     laneRestarts: stats.sum(STAT.LANE_RESTARTS),

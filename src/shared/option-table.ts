@@ -160,6 +160,12 @@ export const OPTIONS = {
     group: 'Caching',
     help: 'let the kernel gather writes; only when nobody else writes to the source; not with cache=never or metadata, ro or seal_size',
   },
+  kernelPassthrough: {
+    ...on,
+    name: 'kernel_passthrough',
+    group: 'Modes',
+    help: 'let the kernel read and write files without the daemon (Linux 6.9, root); not with cache=never, writeback, no_open, seal_size, sync, noatime, no_killpriv_v2 or no_allow_direct_io',
+  },
   noOpen: {
     ...off,
     name: 'no_open',

@@ -286,6 +286,7 @@ export function resolveOptions(
     ...timeouts(given, values.cache),
     negativeTimeoutMs: toMs(negativeTimeout),
     writeback: values.writeback,
+    kernelPassthrough: values.kernelPassthrough,
     noOpen: values.noOpen,
     noOpendir: values.noOpendir,
     noReaddir: values.noReaddir,

@@ -77,6 +77,7 @@ class Lane {
   }
 
   run(): void {
+    this.#ctx.fuseFd = this.#task.fuseFd;
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
     const error = this.#ctx.credentials.dropGroups();

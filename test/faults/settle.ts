@@ -9,7 +9,15 @@ const POLL_MS = 300;
 const CLOSE_LIMIT_MS = 5000;
 
 /** Of a status line: what comes and goes with requests and inodes. */
-export const HELD_FIELDS = ['inodes', 'lookups', 'handles', 'slotsInUse', 'parked', 'fdsUsed'];
+export const HELD_FIELDS = [
+  'inodes',
+  'lookups',
+  'handles',
+  'openInodes',
+  'slotsInUse',
+  'parked',
+  'fdsUsed',
+];
 
 export function held(status: Status): Record<string, number> {
   return Object.fromEntries(HELD_FIELDS.map((field) => [field, status[field] as number]));

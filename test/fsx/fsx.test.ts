@@ -19,9 +19,10 @@ const SEED = Number(process.env['SLUICE_FSX_SEED'] ?? Date.now() % 2 ** 31);
 const KINDS: readonly FileSystemKind[] = ['ext4', 'xfs', 'btrfs', 'tmpfs'];
 const POLICIES = {
   'cache=never': ['--cache=never'],
-  'cache=metadata': ['--cache=metadata'],
-  'cache=auto': ['--cache=auto'],
-  'cache=always': ['--cache=always'],
+  'cache=metadata': ['--cache=metadata', '--no-kernel-passthrough'],
+  'cache=auto': ['--cache=auto', '--no-kernel-passthrough'],
+  'cache=always': ['--cache=always', '--no-kernel-passthrough'],
+  'kernel passthrough': ['--cache=auto'],
   writeback: ['--writeback'],
 };
 /** A million for a policy, or what a few seconds hold. */
@@ -76,7 +77,7 @@ suite('the single-file tester itself', () => {
     });
   }
 
-  for (const policy of [undefined, 'cache=auto', 'writeback'] as const) {
+  for (const policy of [undefined, 'cache=auto', 'kernel passthrough', 'writeback'] as const) {
     test(`finds bytes that change ${policy === undefined ? 'in a plain file' : `behind ${policy}`}`, async (t) => {
       const directory = await placeOn(t, 'tmpfs');
       if (directory === undefined) return;

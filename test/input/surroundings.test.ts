@@ -165,6 +165,8 @@ const WISHES: InitWishes = {
   hasAcls: true,
   securityLabel: false,
   allowIdmap: false,
+  kernelPassthrough: true,
+  isStackedSource: false,
   defaultPermissions: true,
   maxWriteBytes: 1 << 20,
   maxBackground: 64,

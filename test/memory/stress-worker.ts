@@ -23,6 +23,13 @@ export type StressTask =
       readonly thread: number;
       readonly rounds: number;
     }
+  | {
+      readonly kind: 'backings';
+      readonly memory: SharedMemory;
+      readonly thread: number;
+      readonly files: number;
+      readonly rounds: number;
+    }
   | { readonly kind: 'die-locked'; readonly cells: Int32Array; readonly thread: number }
   | {
       readonly kind: 'rings';
@@ -106,6 +113,31 @@ function stressLock({ cells, thread, rounds }: Extract<StressTask, { kind: 'lock
   return 'ok';
 }
 
+/** Opens and closes files; each id that is not kept has to be given back by exactly one thread. */
+function stressBackings(task: Extract<StressTask, { kind: 'backings' }>): string {
+  const { backings, journal } = tablesOf(task.memory, task.thread);
+  const random = randomOf(task.thread);
+  const mine: number[] = [];
+  // Ids of this thread alone: what leave() returns says whose id the table had.
+  let balance = 0;
+  for (let i = 1; i <= task.rounds; i++) {
+    const nodeLo = 1 + random(task.files);
+    let index = backings.join(nodeLo, 5, journal);
+    if (index === 0) {
+      const id = task.thread * 0x1000000 + i;
+      index = backings.enter(nodeLo, 5, id, journal);
+      if (index === 0) return `round ${i}: the table is full`;
+      if (backings.id(index) === id) balance++;
+    }
+    if (backings.id(index) === 0) return `round ${i}: an entry in use has no id`;
+    journal.dropBacking();
+    mine.push(index);
+    while (mine.length > random(6)) if (backings.leave(mine.pop() as number) > 0) balance--;
+  }
+  for (const index of mine) if (backings.leave(index) > 0) balance--;
+  return `balance ${balance}`;
+}
+
 /** Sleeps and takes as a lane does, and counts each item it got. */
 function stressRings(task: Extract<StressTask, { kind: 'rings' }>): string {
   const { rings, journal } = tablesOf(task.memory, task.thread);
@@ -137,6 +169,8 @@ function run(task: StressTask): string {
       return stressLock(task);
     case 'rings':
       return stressRings(task);
+    case 'backings':
+      return stressBackings(task);
     case 'die-locked':
       lockCell(task.cells, 0, task.thread);
       return basename(readlinkSync('/proc/thread-self'));

@@ -89,6 +89,26 @@ for (const files of [3, 2000]) {
   });
 }
 
+test(
+  'four threads that open and close files give every backing id back once',
+  TIME_LIMIT,
+  async () => {
+    const memory = makeMemory({ handles: 64 });
+    const rounds = 100_000 * FACTOR;
+    const threads = [2, 3, 4, 5].map((thread) =>
+      inWorker({ kind: 'backings', memory, thread, files: 4, rounds }),
+    );
+    let balance = 0;
+    for (const { answer } of threads) {
+      const said = /^balance (-?\d+)$/.exec(await answer);
+      assert.ok(said !== null, await threads[0]?.answer);
+      balance += Number(said[1]);
+    }
+    assert.equal(balance, 0);
+    assert.equal(tablesOf(memory, 1).backings.count(), 0);
+  },
+);
+
 test('no item of a ring is lost or doubled, no wake-up goes astray', TIME_LIMIT, async () => {
   const memory = makeMemory({ smallSlots: 30 });
   const { rings } = tablesOf(memory, 1);

@@ -290,6 +290,18 @@ for (const isAllowed of [true, false]) {
   });
 }
 
+for (const isOn of [true, false]) {
+  optionTest('kernelPassthrough', isOn ? 'the kernel reads' : 'off, the daemon reads', async () => {
+    const { mount, trace, sh } = await tracedMount(isOn ? [] : ['--no-kernel-passthrough']);
+    const { features } = await negotiated(mount);
+    assert.equal(/\bPASSTHROUGH\b/.test(features), isOn);
+    await sh('cat $M/f; echo new > $M/g; cat $M/g');
+    assert.equal(trace.requests('READ').length > 0, !isOn);
+    assert.equal(trace.requests('WRITE').length > 0, !isOn);
+    await mount.stop();
+  });
+}
+
 const AS_NOBODY = 'setpriv --reuid 65534 --regid 65534 --clear-groups';
 
 for (const isOn of [true, false]) {

@@ -8,6 +8,7 @@ const DIMENSIONS = {
   writeback: ['off', 'on'],
   lanes: ['4', '1'],
   killpriv: ['on', 'off'],
+  kernelPassthrough: ['on', 'off'],
 } as const;
 
 type Dimension = keyof typeof DIMENSIONS;
@@ -21,9 +22,16 @@ export interface Configuration {
   readonly flags: readonly string[];
 }
 
-/** Where nothing is cached there is nothing to write back: sluice switches it off. */
-function isPossible({ cache, writeback }: Partial<Row>): boolean {
-  return writeback === 'off' || cache === 'auto' || cache === 'always';
+/**
+ * Where nothing is cached there is nothing to write back: sluice switches that off. Nor does the
+ * kernel pass anything through with either of them, or without killpriv_v2: the flag that forbids it
+ * would change nothing.
+ */
+function isPossible({ cache, writeback, killpriv, kernelPassthrough }: Partial<Row>): boolean {
+  if (killpriv === 'off' && kernelPassthrough === 'off') return false;
+  if (writeback === 'on')
+    return (cache === 'auto' || cache === 'always') && kernelPassthrough === 'on';
+  return cache !== 'never' || kernelPassthrough === 'on';
 }
 
 function product(): Row[] {
@@ -58,6 +66,7 @@ function configurationOf(row: Row): Configuration {
     ...(row.writeback === 'off' ? [] : ['--writeback']),
     ...(row.lanes === '4' ? [] : [`--lanes=${row.lanes}`]),
     ...(row.killpriv === 'on' ? [] : ['--no-killpriv-v2']),
+    ...(row.kernelPassthrough === 'on' ? [] : ['--no-kernel-passthrough']),
   ];
   return { fileSystem: row.fileSystem as FileSystemKind, flags };
 }

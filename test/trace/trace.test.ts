@@ -97,7 +97,9 @@ suite('the trace of a mount', () => {
     const [source, base] = (await tempDirs('source', 'base')) as [string, string];
     const file = `${base}/trace`;
     const startedMs = Date.now();
-    const mount = await startMount({ source, flags: [`--trace=${file}`] });
+    // So that READ and WRITE come, too.
+    const flags = [`--trace=${file}`, '--no-kernel-passthrough'];
+    const mount = await startMount({ source, flags });
     await runOk(process.execPath, [WORKLOAD, mount.mountpoint], { timeoutMs: 30_000 });
     await mount.stop();
     const elapsedUs = (Date.now() - startedMs) * 1000;

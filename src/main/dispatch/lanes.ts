@@ -279,7 +279,10 @@ export class Lanes {
     };
     journal.forEachPin((slot) => settle(inodes.fd(slot)));
     if ((journal.effect() & EFFECT.LOOKUP) !== 0) settle(inodes.fd(journal.effectSlot()));
-    if ((journal.effect() & EFFECT.HANDLE) !== 0) settle(handles.fd(journal.effectHandleIndex()));
+    if ((journal.effect() & EFFECT.HANDLE) === 0) return;
+    const handle = journal.effectHandleIndex();
+    settle(handles.fd(handle));
+    if (handles.backing(handle) === journal.backing()) journal.dropBacking();
   }
 
   /** Main has waited long for a lock: if its owner is dead, and only its end is not heard of yet. */
@@ -287,8 +290,9 @@ export class Lanes {
     const journal = this.#journals.find((_, lane) => laneThread(lane) === thread);
     const id = journal?.threadId() ?? 0;
     if (journal === undefined || id === 0 || existsSync(`/proc/self/task/${id}`)) return;
-    const { inodes, mounts, handles, locks } = this.#ctx.tables;
+    const { inodes, mounts, handles, backings, locks } = this.#ctx.tables;
     inodes.recoverOwner(thread);
+    backings.recoverOwner(thread);
     locks.recoverOwner(thread);
     mounts.recoverOwner(thread);
     handles.recoverOwner(thread, journal.directory());

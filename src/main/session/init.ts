@@ -32,6 +32,9 @@ export interface InitWishes {
   readonly securityLabel: boolean;
   readonly allowIdmap: boolean;
   readonly defaultPermissions: boolean;
+  readonly kernelPassthrough: boolean;
+  /** Whether the source is itself stacked on another file system. */
+  readonly isStackedSource: boolean;
   readonly maxWriteBytes: number;
   readonly maxBackground: number;
 }
@@ -43,6 +46,8 @@ export interface Negotiated {
   readonly maxWriteBytes: number;
   readonly maxBackground: number;
   readonly maxReadaheadBytes: number;
+  /** How high file systems may be stacked up to this mount, where it passes data through; else 0. */
+  readonly maxStackDepth: number;
 }
 
 /** Whether the kernel is to check ACLs, which it reads as extended attributes, and to set them. */
@@ -85,6 +90,7 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
   ['SECURITY_CTX', (w) => w.securityLabel && w.xattr],
   ['CREATE_SUPP_GROUP', (w) => w.canSwitchUser],
   ['DIRECT_IO_ALLOW_MMAP', (w) => w.cache === 'never' || w.cache === 'metadata'],
+  ['PASSTHROUGH', (w) => w.kernelPassthrough],
   ['NO_EXPORT_SUPPORT', () => true],
   // Without default_permissions it makes FUSE_INIT fail.
   ['ALLOW_IDMAP', (w) => w.allowIdmap && w.defaultPermissions],
@@ -133,6 +139,8 @@ export function negotiate(
     features.delete('DONT_MASK');
   }
   if (minor < EXTENSIONS_MINOR_VERSION) features.delete('SECURITY_CTX');
+  // What clears set-id bits before the kernel's own writes.
+  if (!features.has('HANDLE_KILLPRIV_V2')) features.delete('PASSTHROUGH');
   const pages = features.has('MAX_PAGES') ? wishes.maxWriteBytes / PAGE : DEFAULT_MAX_PAGES;
   return {
     minor: Math.min(minor, FUSE_KERNEL_MINOR_VERSION),
@@ -140,6 +148,7 @@ export function negotiate(
     maxWriteBytes: Math.min(wishes.maxWriteBytes, pages * PAGE),
     maxBackground: wishes.maxBackground,
     maxReadaheadBytes: words[at + (INIT_IN.max_readahead >> 2)],
+    maxStackDepth: features.has('PASSTHROUGH') ? (wishes.isStackedSource ? 2 : 1) : 0,
   };
 }
 
@@ -160,6 +169,7 @@ export function putInitOut(bytes: Uint8Array, at: number, n: Negotiated): number
   view.setUint32(INIT_OUT.max_write, n.maxWriteBytes, true);
   view.setUint32(INIT_OUT.time_gran, 1, true);
   view.setUint16(INIT_OUT.max_pages, n.maxWriteBytes / PAGE, true);
+  view.setUint32(INIT_OUT.max_stack_depth, n.maxStackDepth, true);
   view.setUint32(INIT_OUT.flags2, flagWord(n.features, 1), true);
   return INIT_OUT.SIZE;
 }

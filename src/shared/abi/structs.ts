@@ -190,6 +190,9 @@ export const INIT_OUT = {
   request_timeout: 40,
 } as const;
 
+/** The argument of FUSE_DEV_IOC_BACKING_OPEN. */
+export const BACKING_MAP = { SIZE: 16, fd: 0, flags: 4, padding: 8 } as const;
+
 export const INTERRUPT_IN = { SIZE: 8, unique: 0 } as const;
 export const BMAP_IN = { SIZE: 16 } as const;
 export const IOCTL_IN = {

@@ -25,6 +25,7 @@ const DIR_LO = 8;
 const DIR_HI = 9;
 const WAITS = 10; // Whether reads and writes wait for the disk; as FD.
 const WRITES = 11; // Whether it is open for writing; as FD.
+const BACKING = 12; // Entry in BackingFiles that counts this open, 0 for none; as FD.
 const STRIDE = 16;
 
 const OPEN = 1 << 30;
@@ -39,14 +40,14 @@ export class HandleTable {
   readonly capacity: number;
   readonly #cells: Int32Array;
   readonly #owner: number;
-  readonly #onFree: (fd: number) => void;
+  readonly #onFree: (fd: number, backing: number) => void;
 
-  /** @param onFree gets the descriptor of a handle whose last use ended after its release */
+  /** @param onFree gets descriptor and backing of a handle whose last use ended after its release */
   constructor(
     buffer: SharedArrayBuffer,
     capacity: number,
     owner: number,
-    onFree: (fd: number) => void,
+    onFree: (fd: number, backing: number) => void,
   ) {
     this.capacity = capacity;
     this.#cells = new Int32Array(buffer);
@@ -58,9 +59,17 @@ export class HandleTable {
    * Enters an open descriptor.
    * @param waits whether its reads or writes wait for the disk whatever is cached
    * @param writes whether it is open for writing
+   * @param backing its entry in the table of backing files, 0 for none
    * @returns the index, or -1 when the table is full
    */
-  allocate(fd: number, inode: number, isDir: boolean, waits = false, writes = false): number {
+  allocate(
+    fd: number,
+    inode: number,
+    isDir: boolean,
+    waits = false,
+    writes = false,
+    backing = 0,
+  ): number {
     const cells = this.#cells;
     lockCell(cells, H_LOCK, this.#owner);
     let index = cells[H_FREE];
@@ -74,6 +83,7 @@ export class HandleTable {
     cells[at + IS_DIR] = isDir ? 1 : 0;
     cells[at + WAITS] = waits ? 1 : 0;
     cells[at + WRITES] = writes ? 1 : 0;
+    cells[at + BACKING] = backing;
     cells[at + DIR_VALID] = 1;
     cells[at + DIR_LO] = 0;
     cells[at + DIR_HI] = 0;
@@ -122,6 +132,10 @@ export class HandleTable {
 
   fd(index: number): number {
     return this.#cells[this.#at(index) + FD];
+  }
+
+  backing(index: number): number {
+    return this.#cells[this.#at(index) + BACKING];
   }
 
   inode(index: number): number {
@@ -217,6 +231,7 @@ export class HandleTable {
     // off.
     if (Atomics.compareExchange(cells, at + USES, OPEN | CLOSING, 0) !== (OPEN | CLOSING)) return;
     const fd = cells[at + FD];
+    const backing = cells[at + BACKING];
     Atomics.sub(cells, cells[at + IS_DIR] === 1 ? H_DIRS : H_FILES, 1);
     const next = cells[at + EPOCH] + 1;
     cells[at + EPOCH] = next === EPOCH_LIMIT ? 0 : next;
@@ -224,6 +239,6 @@ export class HandleTable {
     cells[at + NEXT] = cells[H_FREE];
     cells[H_FREE] = index;
     unlockCell(cells, H_LOCK);
-    this.#onFree(fd);
+    this.#onFree(fd, backing);
   }
 }

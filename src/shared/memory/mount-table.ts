@@ -36,6 +36,8 @@ export const MOUNT_FLAG = {
   NO_NOWAIT_READ: 4,
   /** pwritev2(RWF_NOWAIT) is not supported here. */
   NO_NOWAIT_WRITE: 8,
+  /** The kernel does not read and write files of this mount by itself (FUSE_PASSTHROUGH). */
+  NO_BACKING: 16,
 } as const;
 
 export class MountTable {

@@ -4,6 +4,7 @@
  */
 import { PAGE_SIZE } from '../sys/constants.ts';
 import { addressOf } from '../sys/libc.ts';
+import { BackingFiles } from './backing-files.ts';
 import { FdCache } from './fd-cache.ts';
 import { HandleTable } from './handle-table.ts';
 import { InodeTable, type InodeTableGeometry } from './inode-table.ts';
@@ -36,6 +37,7 @@ export interface SharedMemory {
   readonly geometry: MemoryGeometry;
   readonly inodes: SharedArrayBuffer;
   readonly handles: SharedArrayBuffer;
+  readonly backings: SharedArrayBuffer;
   readonly fds: SharedArrayBuffer;
   readonly locks: SharedArrayBuffer;
   readonly mounts: SharedArrayBuffer;
@@ -66,6 +68,7 @@ export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
     geometry: g,
     inodes: new SharedArrayBuffer(InodeTable.byteLength(g.inodes)),
     handles: new SharedArrayBuffer(HandleTable.byteLength(g.handles)),
+    backings: new SharedArrayBuffer(BackingFiles.byteLength(g.handles)),
     fds: new SharedArrayBuffer(FdCache.byteLength(g.fdBudget)),
     locks: new SharedArrayBuffer(LockOwners.byteLength(g.fdBudget)),
     mounts: new SharedArrayBuffer(MountTable.byteLength),
@@ -114,6 +117,7 @@ export interface ThreadTables {
   readonly thread: number;
   readonly inodes: InodeTable;
   readonly handles: HandleTable;
+  readonly backings: BackingFiles;
   readonly fds: FdCache;
   readonly locks: LockOwners;
   readonly mounts: MountTable;
@@ -127,8 +131,8 @@ export interface ThreadTables {
 export interface TableHooks {
   /** An inode was removed by an eviction or an unpin: see InodeTable.removedFd. */
   onInodeRemoved(): void;
-  /** A handle's descriptor is to be closed. */
-  onHandleFree(fd: number): void;
+  /** A handle's descriptor is to be closed, and its open taken back from its backing file. */
+  onHandleFree(fd: number, backing: number): void;
 }
 
 /** Opens the tables for the calling thread. */
@@ -143,7 +147,10 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
   return {
     thread,
     inodes,
-    handles: new HandleTable(memory.handles, g.handles, thread, (fd) => hooks.onHandleFree(fd)),
+    handles: new HandleTable(memory.handles, g.handles, thread, (fd, backing) =>
+      hooks.onHandleFree(fd, backing),
+    ),
+    backings: new BackingFiles(memory.backings, g.handles, thread),
     fds: new FdCache(memory.fds, g.fdBudget, thread, inodes, () => hooks.onInodeRemoved()),
     locks: new LockOwners(memory.locks, g.fdBudget, thread),
     mounts: new MountTable(memory.mounts, thread),

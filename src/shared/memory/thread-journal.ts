@@ -38,6 +38,7 @@ const EFFECT_HANDLE = 6;
 const EFFECT_BYTES = 7;
 const DIRECTORY = 8; // Handle whose directory lock is held.
 const HANDLE_USES_AT = 9; // Handles in use: two cells, 0 for none.
+const BACKING = 11; // Entry of BackingFiles in which an open is counted that no handle has yet.
 const PINS_AT = 12; // Pinned inode slots: eight cells, 0 for none.
 const PINS = 8;
 const FDS_AT = 20; // Descriptors open for this request only: eight cells, fd + 1.
@@ -74,6 +75,8 @@ export class ThreadJournal {
   readonly groupAt: number;
   /** Cell of the lock owner in use. */
   readonly lockUseAt: number;
+  /** Cell of the entry of backing files in which an open is counted. */
+  readonly backingAt: number;
   /** Cell of the effect; slot and epoch of a lookup stand behind it. */
   readonly effectAt: number;
   readonly #cells: Int32Array;
@@ -86,6 +89,7 @@ export class ThreadJournal {
     this.itemAt = this.#at + ITEM;
     this.groupAt = this.#at + GROUP;
     this.lockUseAt = this.#at + LOCK_USE;
+    this.backingAt = this.#at + BACKING;
     this.effectAt = this.#at + EFFECT_KIND;
   }
 
@@ -232,6 +236,15 @@ export class ThreadJournal {
 
   mountRef(): number {
     return this.#cells[this.#at + MOUNT_REF] - 1;
+  }
+
+  /** The entry of backing files in which an open is counted that no handle has yet, 0 for none. */
+  backing(): number {
+    return this.#cells[this.backingAt];
+  }
+
+  dropBacking(): void {
+    this.#cells[this.backingAt] = 0;
   }
 
   addReserved(change: number): void {

@@ -79,6 +79,8 @@ export const NEGOTIATED = {
   POSIX_LOCKS: 4096,
   /** flock locks are. */
   FLOCK_LOCKS: 8192,
+  /** The kernel may read and write files by itself. */
+  PASSTHROUGH: 16384,
 } as const;
 
 /** Layout of the shared state that belongs to the file system. */

@@ -15,6 +15,7 @@ import { CString, close, umask } from '../sys/libc.ts';
 import { EXTRA, NEGOTIATED, type PassthroughConfig } from './config.ts';
 import { extensionBytes } from './extensions.ts';
 import { mapId } from './id-map.ts';
+import { leaveBacking } from './kernel-passthrough.ts';
 import { MountErrorReporter } from './mount-error.ts';
 import type { Tracer } from './trace.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
@@ -45,6 +46,7 @@ export const SCRATCH = {
   STATFS: 1024,
   FLOCK: 1152,
   UNIQUE_INO: 1200,
+  BACKING_MAP: 1216,
   /** A name of an extended attribute, with its NUL. */
   XATTR_NAME: 1280,
   NOTIFICATION: 2048,
@@ -116,6 +118,8 @@ export class Context {
   listed = 0;
   lastCookieLo = 0;
   lastCookieHi = 0;
+  /** The connection to the kernel; -1 while there is none. */
+  fuseFd = -1;
   /** Set when this thread may not go on: its privileges could not be restored. */
   isUnsafe = false;
 
@@ -139,9 +143,10 @@ export class Context {
     this.#onUnlocked = environment.onUnlocked;
     this.tables = openTables(memory, thread, {
       onInodeRemoved: () => this.endRemoval(),
-      onHandleFree: (fd) => {
+      onHandleFree: (fd, backing) => {
         close(fd);
         this.tables.fds.release();
+        if (backing > 0) leaveBacking(this, backing);
       },
     });
     this.#flags = new Int32Array(memory.extra, 0, 1);
@@ -369,7 +374,15 @@ export class Context {
     this.#endLockUse(journal);
     for (let index = journal.takeUse(); index > 0; index = journal.takeUse()) handles.unuse(index);
     for (let fd = journal.takeFd(); fd >= 0; fd = journal.takeFd()) close(fd);
+    this.#leaveBacking(journal);
     for (; journal.reserved() > 0; journal.addReserved(-1)) fds.release();
+  }
+
+  #leaveBacking(journal: ThreadJournal): void {
+    const backing = journal.backing();
+    if (backing === 0) return;
+    journal.dropBacking();
+    leaveBacking(this, backing);
   }
 
   /** Ends the use of a lock owner before the request ends. */

@@ -8,6 +8,7 @@ import {
   FOPEN_KEEP_CACHE,
   FOPEN_NOFLUSH,
   FOPEN_PARALLEL_DIRECT_WRITES,
+  FOPEN_PASSTHROUGH,
   FUSE_FSYNC_FDATASYNC,
   FUSE_OPEN_KILL_SUIDGID,
 } from '../abi/flags.ts';
@@ -52,6 +53,7 @@ import {
   openInodeBriefly,
   procPath,
 } from './inode-access.ts';
+import { enterBacking } from './kernel-passthrough.ts';
 import { releaseLocksOfHandle, releaseOwner } from './locks.ts';
 import { enterAndReply, openChild, parentFd } from './names.ts';
 import { setSecurityLabel } from './security-label.ts';
@@ -63,11 +65,15 @@ import { beginSetIdKill, endSetIdKill, killsSetIds } from './set-ids.ts';
  */
 const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC | O_APPEND;
 
-/** What the kernel may do with the pages of a file that was opened with these flags (rule 33). */
-function fileReplyFlags(ctx: Context, hostFlags: number): number {
+/**
+ * What the kernel may do with the pages of a file that was opened with these flags (rule 33). Beside
+ * FOPEN_PASSTHROUGH it takes no flag about caches: the pages are those of the file behind.
+ */
+function fileReplyFlags(ctx: Context, hostFlags: number, backingId: number): number {
   // Closing a file gives up the locks of whoever closes it.
   const needsNone = (hostFlags & O_ACCMODE) === O_RDONLY && !ctx.has(NEGOTIATED.POSIX_LOCKS);
   const noFlush = needsNone ? FOPEN_NOFLUSH : 0;
+  if (backingId > 0) return passthroughReplyFlags(ctx) | noFlush;
   switch (ctx.config.cache) {
     case 'never':
     case 'metadata':
@@ -77,6 +83,18 @@ function fileReplyFlags(ctx: Context, hostFlags: number): number {
     default:
       return noFlush;
   }
+}
+
+/**
+ * The kernel opens the file behind with the flags of this open, and fcntl(2) changes those of ours
+ * alone: what was opened for appending would always append, and dd(1) could not write its last block
+ * without O_DIRECT. So reads and writes of such an open come to us; FOPEN_DIRECT_IO says that.
+ */
+function passthroughReplyFlags(ctx: Context): number {
+  // At the same place in fuse_create_in.
+  const isChangeable = (ctx.arg32(OPEN_IN.flags) & (O_APPEND | O_DIRECT)) !== 0;
+  const byRequest = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+  return isChangeable ? FOPEN_PASSTHROUGH | byRequest : FOPEN_PASSTHROUGH;
 }
 
 function directoryReplyFlags(ctx: Context): number {
@@ -109,20 +127,24 @@ function enterHandle(
   isDir: boolean,
   offset: number,
 ): number {
-  const { handles, journal } = ctx.tables;
+  const { handles, backings, journal } = ctx.tables;
   ctx.keepFd(fd);
+  const backing = isDir ? 0 : enterBacking(ctx, slot, fd);
+  const backingId = backing > 0 ? backings.id(backing) : 0;
   const writes = (flags & O_ACCMODE) !== O_RDONLY;
-  const index = handles.allocate(fd, slot, isDir, (flags & WAITING_FLAGS) !== 0, writes);
+  const waits = (flags & WAITING_FLAGS) !== 0;
+  const index = handles.allocate(fd, slot, isDir, waits, writes, backing);
   if (index < 0) return -ERRNO.ENFILE;
   journal.effectHandle(index);
+  journal.dropBacking();
   journal.dropFd(fd);
   journal.addReserved(-1);
   ctx.putWords(offset + OPEN_OUT.fh, index, handles.epoch(index));
   ctx.put32(
     offset + OPEN_OUT.open_flags,
-    isDir ? directoryReplyFlags(ctx) : fileReplyFlags(ctx, flags),
+    isDir ? directoryReplyFlags(ctx) : fileReplyFlags(ctx, flags, backingId),
   );
-  ctx.put32(offset + OPEN_OUT.backing_id, 0);
+  ctx.put32(offset + OPEN_OUT.backing_id, backingId);
   return 0;
 }
 

@@ -216,8 +216,9 @@ export function undoEffects(ctx: Context, journal: ThreadJournal, replyAt: numbe
  * that died, and for one that threw.
  */
 export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
-  const { inodes, handles, mounts, fds, locks } = ctx.tables;
+  const { inodes, handles, backings, mounts, fds, locks } = ctx.tables;
   inodes.recoverOwner(thread);
+  backings.recoverOwner(thread);
   locks.recoverOwner(thread);
   mounts.recoverOwner(thread);
   fds.recoverOwner(thread);

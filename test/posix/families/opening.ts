@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { copyFileSync } from 'node:fs';
 import {
+  F_SETFL,
   O_APPEND,
   O_CREAT,
   O_DIRECT,
@@ -85,6 +86,42 @@ function appends(stage: Stage): void {
   stage.root.write(fds[0], 'x').is(1);
   stage.root.write(fds[1], 'yy', 0).is(2);
   stage.equal('content', stage.root.content('f'), 'oxyy');
+}
+
+/** Sets the flags of an open file that fcntl(2) may change. */
+function setFlags(stage: Stage, fd: number, flags: number): void {
+  stage.root.call(`fcntl F_SETFL ${flags}`, () => libc.fcntl(fd, F_SETFL, flags)).ok();
+}
+
+function changesAppending(stage: Stage, others: readonly number[]): void {
+  stage.root.file('f', '0123456789');
+  for (const flags of others) stage.root.open('f', flags).ok();
+  const fd = stage.root.open('f', O_RDWR | O_APPEND).ok();
+  stage.root.write(fd, 'a', 0).is(1);
+  setFlags(stage, fd, 0);
+  stage.root.write(fd, 'B', 0).is(1);
+  stage.equal('content', stage.root.content('f'), 'B123456789a');
+  setFlags(stage, fd, O_APPEND);
+  stage.root.write(fd, 'c', 0).is(1);
+  stage.equal('content', stage.root.content('f'), 'B123456789ac');
+  const second = stage.root.open('f', O_RDWR).ok();
+  setFlags(stage, second, O_APPEND);
+  stage.root.write(second, 'd', 3).is(1);
+  stage.equal('content', stage.root.read(fd, 20, 0), 'B123456789acd');
+}
+
+/** dd(1) writes its last block so. */
+function changesDirect(stage: Stage): void {
+  const opened = stage.root.open('f', O_CREAT | O_RDWR | O_DIRECT, 0o644);
+  if (opened.value < 0) return;
+  const fd = opened.ok();
+  stage.root.write(fd, 'p'.repeat(4096), 0).is(4096);
+  setFlags(stage, fd, 0);
+  stage.root.write(fd, 'tail', 4096).is(4);
+  stage.equal('tail', stage.root.read(fd, 10, 4094), 'pptail');
+  setFlags(stage, fd, O_DIRECT);
+  stage.root.write(fd, 'q'.repeat(4096), 0).is(4096);
+  stage.equal('tail', stage.root.content('f', 5000).slice(4094), 'qqtail');
 }
 
 function isBusy(stage: Stage): void {
@@ -214,6 +251,16 @@ export const opening = family('opening', [
   ['O_CREAT makes a file once', createsMovesTimes],
   ['O_TRUNC empties and moves times', truncatesOnOpen],
   ['O_APPEND writes at the end, whatever the offset', appends],
+  ...each(
+    'fcntl changes O_APPEND',
+    [
+      ['of the only open file', []],
+      ['beside others', [O_RDWR, O_RDONLY, O_WRONLY | O_APPEND]],
+    ] as const,
+    (stage, [, others]) => changesAppending(stage, others),
+    ([name]) => name,
+  ),
+  ['fcntl takes O_DIRECT off and puts it on', changesDirect],
   ['a running program is ETXTBSY', isBusy],
   [
     'truncate sets the size and moves times',
