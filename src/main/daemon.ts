@@ -5,7 +5,14 @@ import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
-import { countLogsIn, type Logger, logOnce, mountIdOf, type OnceLogger } from '../shared/log.ts';
+import {
+  countLogsIn,
+  type Logger,
+  logOnce,
+  logSinkOf,
+  mountIdOf,
+  type OnceLogger,
+} from '../shared/log.ts';
 import type { MountOptions } from '../shared/options.ts';
 import { NEGOTIATED } from '../shared/passthrough/config.ts';
 import { reply } from '../shared/passthrough/operations.ts';
@@ -27,7 +34,13 @@ import {
 } from '../shared/sys/libc.ts';
 import { Dispatcher } from './dispatch/dispatcher.ts';
 import { Lanes } from './dispatch/lanes.ts';
-import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/policy.ts';
+import {
+  MAX_DEADLINE_TICK_MS,
+  MIN_DEADLINE_TICK_MS,
+  RECEIVE_BATCH,
+  SPARE_LANES,
+  STARVATION_CHECK_MS,
+} from './dispatch/policy.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
@@ -248,12 +261,12 @@ class Mount implements Daemon {
 
   /** It starts while we mount; a failure is met by who awaits it. */
   #startExporter(): Promise<void> {
-    const task = exporterTaskOf(this.#options, this.#fs.memory, {
+    const log = logSinkOf(this.#logger);
+    const task = exporterTaskOf(this.#options, this.#fs.memory, log, {
       mountId: this.id,
       source: this.#source,
       mountpoint: this.#mountpoint,
     });
-    if (task === undefined) return Promise.resolve();
     this.#exporter = new Exporter(task, this.#logger);
     const started = this.#exporter.start();
     started.catch(() => undefined);
@@ -322,6 +335,7 @@ class Mount implements Daemon {
     this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#watchStarvation();
+    this.#watchDeadline();
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
@@ -356,6 +370,14 @@ class Mount implements Daemon {
     const timer = setInterval(() => {
       if (this.#dispatcher.isStarving()) this.#lanes.addSpare();
     }, STARVATION_CHECK_MS);
+    this.#closers.push(() => clearInterval(timer));
+  }
+
+  #watchDeadline(): void {
+    const { opTimeoutMs } = this.#options;
+    if (opTimeoutMs === 0) return;
+    const tickMs = Math.max(MIN_DEADLINE_TICK_MS, Math.min(opTimeoutMs / 4, MAX_DEADLINE_TICK_MS));
+    const timer = setInterval(() => this.#dispatcher.expire(opTimeoutMs), tickMs);
     this.#closers.push(() => clearInterval(timer));
   }
 

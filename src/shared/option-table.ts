@@ -164,7 +164,7 @@ export const OPTIONS = {
     ...on,
     name: 'kernel_passthrough',
     group: 'Modes',
-    help: 'let the kernel read and write files without the daemon (Linux 6.9, root); not with cache=never, writeback, no_open, seal_size, sync, noatime, no_killpriv_v2 or no_allow_direct_io',
+    help: 'let the kernel read and write files without the daemon (Linux 6.9, root); not with cache=never, writeback, no_open, seal_size, sync, noatime, op_timeout, no_killpriv_v2 or no_allow_direct_io',
   },
   noOpen: {
     ...off,
@@ -475,6 +475,24 @@ export const OPTIONS = {
     min: 1,
     max: DAY_SECONDS,
     help: 'after so long in one call a thread counts as stuck: /livez answers 503',
+  },
+  slowTimeout: {
+    name: 'slow_timeout',
+    group: 'Slow operations',
+    kind: 'duration',
+    default: 10,
+    min: 0,
+    max: DAY_SECONDS,
+    help: 'log an operation that runs, or waits for a lane, longer than this, with what it waits in; 0: none',
+  },
+  opTimeout: {
+    name: 'op_timeout',
+    group: 'Slow operations',
+    kind: 'duration',
+    default: 0,
+    min: 0,
+    max: DAY_SECONDS,
+    help: 'answer ETIMEDOUT to an operation that only reads and takes longer than this; the kernel does not pass reads through then; 0: wait for ever',
   },
   background: {
     ...off,

@@ -1,5 +1,6 @@
 /** What is read at a scrape: the tables that threads share, the kernel's count, the process. */
 import { readFileSync } from 'node:fs';
+import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
 import { laneThread, MAIN_THREAD, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import type { ReadingName } from '../shared/metrics-table.ts';
@@ -98,6 +99,7 @@ export function makeReadings(tables: ThreadTables, memory: SharedMemory, health:
     slotsUsed,
     slotsCapacity: () => smallSlots + largeSlots - 1,
     backingMounts: () => mounts.count(),
+    mountsLanesOnly: () => mounts.countWith(MOUNT_FLAG.LANES_ONLY),
     inodes: () => inodes.count(),
     inodesCapacity: () => inodes.capacity,
     openHandles: (kind) => (kind === 'file' ? handles.openFiles() : handles.openDirectories()),

@@ -24,6 +24,7 @@ import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts'
 import { STAT } from '../../shared/stats-layout.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
+import { OpDeadline } from './op-deadline.ts';
 import { type KeptRequest, ParkingLot } from './parking.ts';
 import { mayTryInPlace, STARVATION_LOOKS, slotQuota } from './policy.ts';
 
@@ -46,6 +47,7 @@ export class Dispatcher {
   readonly #parking = new ParkingLot();
   /** Requests that wait for a lock. */
   readonly lockWaits: LockWaits;
+  readonly #deadline: OpDeadline;
   readonly #quota: number;
   /** By mount: items taken when last looked at, and looks since at which it waited in vain. */
   readonly #lastTaken: number[] = [];
@@ -62,6 +64,9 @@ export class Dispatcher {
     this.#session = session;
     this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
     this.#receiveSlot = ctx.tables.slots.takeLarge();
+    this.#deadline = new OpDeadline(ctx, fuseFd, this.#parking, (request, error) =>
+      this.#answerKept(request, error),
+    );
     this.lockWaits = new LockWaits({
       tryAgain: (wait) => this.#place(wait.mount, wait, nowUs()),
       isUnderWay: (lo, hi) => this.#isUnderWay(lo, hi),
@@ -113,7 +118,10 @@ export class Dispatcher {
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
-    else if (!mayTryInPlace(ctx) || !this.#tryInPlace()) this.#toLane();
+    else {
+      const mount = this.#mountOf();
+      if (!mayTryInPlace(ctx, mount) || !this.#tryInPlace()) this.#toLane(mount);
+    }
   }
 
   /** Requests main keeps get their slots, as far as there are any; see RequestSlots.takeWake(). */
@@ -232,6 +240,12 @@ export class Dispatcher {
     return isStarving;
   }
 
+  /** Answers ETIMEDOUT to what only reads and has taken longer than this. Called at intervals. */
+  expire(timeoutMs: number): void {
+    this.#deadline.expire(timeoutMs);
+    this.#countParked();
+  }
+
   #control(): void {
     const ctx = this.#ctx;
     const row = ROW_BY_OPCODE[ctx.opcode];
@@ -279,9 +293,8 @@ export class Dispatcher {
     return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
   }
 
-  #toLane(): void {
+  #toLane(mount: number): void {
     if (this.#ctx.opcode === OP.RELEASE) releaseLocksAhead(this.#ctx);
-    const mount = this.#mountOf();
     if (!this.#parking.has(mount) && this.#placeReceived(mount)) return;
     this.#park(mount, this.#ctx.receivedUs);
     // A slot may have been freed before the lanes could know that we wait.
@@ -371,24 +384,24 @@ export class Dispatcher {
     if (!isBeingKilled(parked.request.message.readUInt32LE(IN_HEADER.pid))) return;
     this.#parking.takeByUnique(lo, hi);
     this.#countParked();
-    this.#answerInterrupted(parked.request);
+    this.#answerKept(parked.request, -ERRNO.EINTR);
   }
 
   /** Ends a wait for a lock. @returns whether there was one; else any lane still has its try */
   #interruptLock(lo: number, hi: number): boolean {
     if (!this.#ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return false;
     const wait = this.lockWaits.interrupt(lo, hi);
-    if (wait !== undefined) this.#answerInterrupted(wait);
+    if (wait !== undefined) this.#answerKept(wait, -ERRNO.EINTR);
     return wait !== undefined;
   }
 
-  /** Answers EINTR to a request that is not in request memory: its header goes where main receives. */
-  #answerInterrupted({ message, receivedUs }: KeptRequest): void {
+  /** Answers a request that is not in request memory: its header goes where main receives. */
+  #answerKept({ message, receivedUs }: KeptRequest, error: number): void {
     const ctx = this.#ctx;
     ctx.u8.set(message.subarray(0, IN_HEADER.SIZE), this.receiveAt());
     ctx.load(this.receiveAt());
     ctx.receivedUs = receivedUs;
-    replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
+    replyOrUndo(ctx, this.#fuseFd, error);
   }
 }
 
