@@ -24,9 +24,9 @@ export interface Work {
   /** Since when, microseconds of nowUs(). */
   readonly sinceUs: number;
   /** The process that asked; 0 where that is not known. */
-  readonly pid: number;
+  readonly callerPid: number;
   /** The name in the request, for operations on names. */
-  readonly name?: string;
+  readonly entry?: string;
 }
 
 const MAX_PATH_CHARS = 1024;
@@ -77,7 +77,7 @@ export class WorkUnderWay {
       where: 'main',
       threadId: this.#mainId,
       sinceUs,
-      pid: 0,
+      callerPid: 0,
     };
   }
 
@@ -131,7 +131,7 @@ export class WorkUnderWay {
     const nodeWord = (at + IN_HEADER.nodeid) >> 2;
     const lane = this.#journals.findIndex((journal) => journal.slot() === slot);
     const isRunning = lane >= 0 && state !== SLOT_STATE.QUEUED;
-    const name = this.#nameIn(at, opcode);
+    const entry = this.#nameIn(at, opcode);
     const work: Work = {
       key: `${slot} ${hi >>> 0} ${lo >>> 0}`,
       op: nameOf(opcode),
@@ -139,9 +139,9 @@ export class WorkUnderWay {
       where: isRunning ? 'lane' : 'queue',
       threadId: isRunning ? (this.#journals[lane]?.threadId() ?? 0) : 0,
       sinceUs,
-      pid: requests.u32[(at + IN_HEADER.pid) >> 2] ?? 0,
+      callerPid: requests.u32[(at + IN_HEADER.pid) >> 2] ?? 0,
       ...(isRunning ? { lane } : {}),
-      ...(name === undefined ? {} : { name }),
+      ...(entry === undefined ? {} : { entry }),
     };
     const isSame = slots.uniqueLo(slot) === lo && slots.uniqueHi(slot) === hi;
     return isSame && slots.state(slot) !== SLOT_STATE.FREE ? work : undefined;
@@ -164,7 +164,7 @@ export class WorkUnderWay {
     const threadId = this.#journals[lane]?.threadId() ?? 0;
     const { sinceUs } = busy;
     const key = `lane ${lane} ${sinceUs}`;
-    return { key, op: nameOf(0), nodeid: 0, where: 'lane', lane, threadId, sinceUs, pid: 0 };
+    return { key, op: nameOf(0), nodeid: 0, where: 'lane', lane, threadId, sinceUs, callerPid: 0 };
   }
 
   /** What a thread's cells say; the time is written last, so read first and once more. */

@@ -89,13 +89,13 @@ export class Watchdog {
       if (work.where !== 'main') this.#unlogged++;
       return;
     }
-    const { op, nodeid, where, lane, pid, name, threadId } = work;
+    const { op, nodeid, where, lane, callerPid, entry, threadId } = work;
     const ageMs = Math.round(nowMs - work.sinceUs / 1000);
     const blocked = threadId === 0 ? {} : blockedIn(threadId);
     const path = this.#work.pathOf(nodeid);
     this.#log(
       'warn',
-      { op, nodeid, path, name, where, lane, pid, ageMs, ...blocked },
+      { op, nodeid, path, entry, where, lane, callerPid, ageMs, ...blocked },
       where === 'queue' ? `${op} waits long for a lane` : `${op} takes long`,
     );
   }
@@ -108,9 +108,9 @@ export class Watchdog {
       if (keys.has(key)) continue;
       this.#known.delete(key);
       if (!isLogged) continue;
-      const { op, nodeid, name, pid } = work;
+      const { op, nodeid, entry, callerPid } = work;
       const tookMs = Math.round(nowMs - work.sinceUs / 1000);
-      this.#log('warn', { op, nodeid, name, pid, tookMs }, `${op} that took long has ended`);
+      this.#log('warn', { op, nodeid, entry, callerPid, tookMs }, `${op} that took long has ended`);
     }
   }
 

@@ -210,6 +210,15 @@ export class RequestSlots {
     });
   }
 
+  /** Slots that are in one of these states. */
+  countIn(...states: readonly number[]): number {
+    let count = 0;
+    this.forEachUsed((_, state) => {
+      if (states.includes(state)) count++;
+    });
+    return count;
+  }
+
   /** Visits the slots that hold a request, with the state each is in at this moment. */
   forEachUsed(visit: (slot: number, state: number) => void): void {
     const count = this.geometry.smallSlots + this.geometry.largeSlots;
