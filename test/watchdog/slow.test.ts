@@ -117,19 +117,3 @@ test('without metrics, and as text, the lines come too', TIME_LIMIT, async (t) =
   holder.kill();
   stage.mount.kill();
 });
-
-test('slow_timeout=0 logs nothing', TIME_LIMIT, async (t) => {
-  const made = stageOrSkip(t, await makeHangingStage(['--slow-timeout=0']));
-  if (made === undefined) return;
-  const { stage, holder, hang, goOn } = made;
-  hang();
-  const ls = stage.start('ls', stage.at('hung'));
-  await sleep(2000);
-  assert.equal(await ls.endsWithin(1), false, 'nothing hangs: the test tests nothing');
-  goOn();
-  assert.equal(await ls.ended, 0);
-  assert.deepEqual(await slowOperations(stage.mount), [0, 0, 0]);
-  assert.deepEqual(stage.lines(ONE_BY_ONE), []);
-  holder.kill();
-  await stage.mount.stop();
-});
