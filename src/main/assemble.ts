@@ -3,6 +3,7 @@
  */
 import { openSync } from 'node:fs';
 import { SluiceError } from '../shared/errors.ts';
+import { MAX_CONNECTIONS } from '../shared/exporter-messages.ts';
 import { largeSlotBytes } from '../shared/memory/request-slots.ts';
 import {
   allocateSharedMemory,
@@ -10,9 +11,10 @@ import {
   type SharedMemory,
 } from '../shared/memory/shared-memory.ts';
 import { type MountOptions, TRACE_TO_STDERR } from '../shared/options.ts';
-import { EXTRA, type PassthroughConfig, validity } from '../shared/passthrough/config.ts';
+import { EXTRA, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { compileIdMap } from '../shared/passthrough/id-map.ts';
 import type { SourceFacts } from '../shared/passthrough/probe.ts';
+import { TIMEOUT, type Timeouts } from '../shared/passthrough/timeouts.ts';
 import { compileXattrMap } from '../shared/passthrough/xattr-map.ts';
 import { STAT, STAT_CELLS } from '../shared/stats-layout.ts';
 import { MS_DIRSYNC, MS_NOATIME, MS_SYNCHRONOUS } from '../shared/sys/constants.ts';
@@ -21,6 +23,10 @@ import { SPARE_LANES } from './dispatch/policy.ts';
 /** Descriptors outside the budget: Node's own, the device, and what requests open for themselves. */
 const FD_RESERVE_BASE = 40;
 const FD_RESERVE_PER_LANE = 4;
+/** The loop of the exporter, which watches also where nobody wants metrics. */
+const FD_RESERVE_EXPORTER = 6;
+/** Its two listeners at the most, and all that may connect to them. */
+const FD_RESERVE_METRICS = 2 + 2 * MAX_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
 /** Receive buffers: as many large WRITEs may be under way. */
 const LARGE_SLOTS = 32;
@@ -34,12 +40,16 @@ const STDERR = 2;
  * @throws SluiceError when the limit leaves too few
  */
 export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
-  const reserve = FD_RESERVE_BASE + FD_RESERVE_PER_LANE * options.lanes;
+  const reserve =
+    FD_RESERVE_BASE +
+    FD_RESERVE_EXPORTER +
+    FD_RESERVE_PER_LANE * options.lanes +
+    (options.metrics ? FD_RESERVE_METRICS : 0);
   const most = Math.min(fdLimit - reserve, 1 << 20);
   if (most < MIN_FD_BUDGET) {
     throw new SluiceError(
       'ERR_SLUICE_LIMIT',
-      `RLIMIT_NOFILE of ${fdLimit} is too small for ${options.lanes} lanes; raise it to ${reserve + MIN_FD_BUDGET} or more, or take fewer lanes`,
+      `RLIMIT_NOFILE of ${fdLimit} is too small for ${options.lanes} lanes; raise it to ${reserve + MIN_FD_BUDGET} or more, or take fewer lanes or no_metrics`,
     );
   }
   if (options.fdBudget > most) {
@@ -95,11 +105,6 @@ export function passthroughConfigOf(
 ): PassthroughConfig {
   return {
     cache: options.cache,
-    entryValid: validity(options.entryTimeoutMs),
-    attrValid: validity(options.attrTimeoutMs),
-    dirEntryValid: validity(options.dirEntryTimeoutMs),
-    dirAttrValid: validity(options.dirAttrTimeoutMs),
-    negativeValid: validity(options.negativeTimeoutMs),
     noReaddir: options.noReaddir,
     sealSize: options.sealSize,
     useHostIno: options.useHostIno,
@@ -120,6 +125,15 @@ export function passthroughConfigOf(
     procSelfFd,
     mountIdMask: facts.mountIdMask,
   };
+}
+
+/** Publishes the timeouts for all threads: at the start, and when a reload has changed them. */
+export function setTimeouts(timeouts: Timeouts, options: MountOptions): void {
+  timeouts.set(TIMEOUT.ENTRY, options.entryTimeoutMs);
+  timeouts.set(TIMEOUT.ATTR, options.attrTimeoutMs);
+  timeouts.set(TIMEOUT.DIR_ENTRY, options.dirEntryTimeoutMs);
+  timeouts.set(TIMEOUT.DIR_ATTR, options.dirAttrTimeoutMs);
+  timeouts.set(TIMEOUT.NEGATIVE, options.negativeTimeoutMs);
 }
 
 /** Opens where trace lines go. @returns a descriptor, -1 without trace */

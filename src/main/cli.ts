@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-/** The executable. */
+/** The executable: `sluice`, and by another name mount(8)'s helper. */
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { EXIT, type ExitCode } from '../shared/errors.ts';
 
 const ENOUGH_TO_LOAD = 128;
@@ -12,9 +13,12 @@ process.stderr.on('error', () => undefined);
 /** Loads the command only now: Node opens many files for that at once, and may not be allowed to. */
 async function run(): Promise<ExitCode> {
   const limit = openFilesLimit();
-  let program: typeof import('./commands/program.ts');
+  const argv = process.argv.slice(2);
+  let command: (argv: readonly string[]) => Promise<ExitCode>;
   try {
-    program = await import('./commands/program.ts');
+    command = isCalledByMount(argv)
+      ? (await import('./commands/mount-helper.ts')).runMountHelper
+      : (await import('./commands/program.ts')).runProgram;
   } catch (error) {
     if (limit >= ENOUGH_TO_LOAD) throw error;
     process.stderr.write(
@@ -22,7 +26,16 @@ async function run(): Promise<ExitCode> {
     );
     return EXIT.system;
   }
-  return program.runProgram(process.argv.slice(2));
+  return command(argv);
+}
+
+/**
+ * mount(8) runs a link named `mount.sluice` or `mount.fuse.sluice`. Without the latter, mount.fuse3(8)
+ * runs `sluice SOURCE MOUNTPOINT -o LIST`, where a command should be.
+ */
+function isCalledByMount(argv: readonly string[]): boolean {
+  const isByFuse = argv[0]?.startsWith('/') === true && argv[2] === '-o';
+  return isByFuse || basename(process.argv[1] ?? '').startsWith('mount.');
 }
 
 /** Read as text: what asks the kernel is not loaded yet. */

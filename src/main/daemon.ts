@@ -44,11 +44,13 @@ import {
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
+import { logScarcity } from './scarcity-log.ts';
 import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
 import {
   CHECKED_IOCTLS_MINOR,
   type Negotiated,
   negotiate,
+  offeredFeatures,
   putInitOut,
   putMajorVersion,
 } from './session/init.ts';
@@ -81,6 +83,8 @@ export interface Daemon {
   stop(): Promise<void>;
   /** Cuts the connection: requests in flight fail, users of the mount get ENOTCONN. */
   abort(): void;
+  /** Takes over what a reload may change (RELOADED_OPTIONS) of options that are the same otherwise. */
+  reconfigure(options: MountOptions): void;
   status(): DaemonStatus;
   /** Descriptors that must survive a live upgrade. */
   keepFds(): number[];
@@ -123,7 +127,7 @@ export async function startDaemon(
 class Mount implements Daemon {
   readonly id: string;
   readonly unmounted: Promise<UnmountReason>;
-  readonly #options: MountOptions;
+  #options: MountOptions;
   readonly #logger: Logger;
   readonly #once: OnceLogger;
   readonly #hooks: DaemonHooks;
@@ -139,6 +143,8 @@ class Mount implements Daemon {
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
   #reader: DeviceReader | undefined;
+  #starvationTimer: NodeJS.Timeout | undefined;
+  #deadlineTimer: NodeJS.Timeout | undefined;
   #isInitialised = false;
   #onInitialised: (() => void) | undefined;
   #onInitFailed: ((error: SluiceError) => void) | undefined;
@@ -211,6 +217,13 @@ class Mount implements Daemon {
         this.#logger.warn({ err: error }, 'unmounting after an abort failed'),
       )
       .finally(() => this.#finish());
+  }
+
+  reconfigure(options: MountOptions): void {
+    this.#options = options;
+    this.#fs.reconfigure(options);
+    this.#exporter?.reconfigure(options);
+    this.#watchDeadline();
   }
 
   status(): DaemonStatus {
@@ -322,6 +335,7 @@ class Mount implements Daemon {
         this.#dispatcher.lockWaits.clear();
         this.#fs.destroy();
       },
+      onQueued: () => this.#watchStarvation(),
     });
     this.#dispatcher = dispatcher;
     this.#fs.ctx.fuseFd = fuseFd;
@@ -334,7 +348,9 @@ class Mount implements Daemon {
     };
     this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
-    this.#watchStarvation();
+    this.#closers.push(() => clearInterval(this.#starvationTimer));
+    this.#closers.push(() => clearInterval(this.#deadlineTimer));
+    this.#closers.push(logScarcity(this.#fs.ctx.tables, this.#logger));
     this.#watchDeadline();
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
@@ -366,19 +382,24 @@ class Mount implements Daemon {
     if (this.#reader.isPaused && !this.#dispatcher.isFull()) this.#reader.resume();
   }
 
+  /** Looks after what waits for a lane as long as anything does: an idle daemon does not wake for it. */
   #watchStarvation(): void {
-    const timer = setInterval(() => {
+    if (this.#finishing !== undefined) return;
+    this.#starvationTimer ??= setInterval(() => {
       if (this.#dispatcher.isStarving()) this.#lanes.addSpare();
+      if (!this.#dispatcher.isQueueEmpty()) return;
+      clearInterval(this.#starvationTimer);
+      this.#starvationTimer = undefined;
     }, STARVATION_CHECK_MS);
-    this.#closers.push(() => clearInterval(timer));
   }
 
+  /** Looks after op_timeout, as it is now. */
   #watchDeadline(): void {
+    clearInterval(this.#deadlineTimer);
     const { opTimeoutMs } = this.#options;
-    if (opTimeoutMs === 0) return;
+    if (opTimeoutMs === 0 || this.#finishing !== undefined) return;
     const tickMs = Math.max(MIN_DEADLINE_TICK_MS, Math.min(opTimeoutMs / 4, MAX_DEADLINE_TICK_MS));
-    const timer = setInterval(() => this.#dispatcher.expire(opTimeoutMs), tickMs);
-    this.#closers.push(() => clearInterval(timer));
+    this.#deadlineTimer = setInterval(() => this.#dispatcher.expire(opTimeoutMs), tickMs);
   }
 
   // ---- FUSE_INIT ----
@@ -448,6 +469,15 @@ class Mount implements Daemon {
         kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
       },
       'negotiated',
+    );
+    const { u32, body, lengthBytes } = this.#fs.ctx;
+    const offered = offeredFeatures(u32, body >> 2, lengthBytes - IN_HEADER.SIZE);
+    this.#logger.debug(
+      {
+        declined: offered.filter((name) => !agreed.features.has(name)).join(' '),
+        maxReadaheadBytes: agreed.maxReadaheadBytes,
+      },
+      'offered by the kernel and not taken',
     );
   }
 

@@ -48,8 +48,8 @@ export function exporterTaskOf(
 }
 
 export class Exporter {
-  readonly #task: ExporterTask;
   readonly #logger: Logger;
+  #task: ExporterTask;
   #worker: Worker | undefined;
   #ended: Promise<void> = Promise.resolve();
   #isStopping = false;
@@ -89,6 +89,7 @@ export class Exporter {
         if (isStarted) this.#onDeath(error);
         else reject(startError(error));
       });
+      worker.once('exit', () => reject(startError(new Error('it ended'))));
     });
   }
 
@@ -96,6 +97,12 @@ export class Exporter {
   tellSession(facts: SessionFacts): void {
     this.#session = facts;
     this.#worker?.postMessage({ kind: 'session', facts });
+  }
+
+  /** Takes over what a reload may change. */
+  reconfigure({ slowTimeoutMs }: MountOptions): void {
+    this.#task = { ...this.#task, slowTimeoutMs };
+    this.#worker?.postMessage({ kind: 'slowTimeout', slowTimeoutMs });
   }
 
   /** Ends the thread. */

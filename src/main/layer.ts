@@ -41,6 +41,8 @@ export class PassthroughLayer {
       maxInodes: LAYER_MAX_INODES,
       requestSlots: LAYER_REQUEST_SLOTS,
       ...options,
+      // It has no exporter, so nothing is set aside for one.
+      metrics: false,
       source: rootDir,
       mountpoint: '/',
     });
@@ -50,7 +52,9 @@ export class PassthroughLayer {
       source: checkSource(resolved.options.source).path,
       fdLimit: softLimit(RLIMIT_NOFILE),
       mayBlock: true,
-      report: (_level, _key, message) => onReport(message),
+      report: (level, _key, message) => {
+        if (level !== 'debug') onReport(message);
+      },
       closeHeld: (fd) => {
         close(fd);
       },

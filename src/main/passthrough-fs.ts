@@ -21,6 +21,7 @@ import {
   openTrace,
   passthroughConfigOf,
   reserveMemory,
+  setTimeouts,
 } from './assemble.ts';
 
 export interface PassthroughSettings {
@@ -68,6 +69,7 @@ export class PassthroughFs {
       closeHeld: settings.closeHeld,
       onUnlocked: settings.onUnlocked,
     });
+    setTimeouts(this.ctx.timeouts, options);
     this.ctx.tables.inodes.clear();
     this.ctx.tables.slots.initialise();
   }
@@ -105,6 +107,11 @@ export class PassthroughFs {
     const { inodes, mounts } = this.ctx.tables;
     const fsType = mounts.fsType(inodes.mount(ROOT_SLOT));
     return fsType === FS_MAGIC.OVERLAYFS || fsType === FS_MAGIC.FUSE;
+  }
+
+  /** Takes over what of the options may change while the mount is served: the timeouts. */
+  reconfigure(options: MountOptions): void {
+    setTimeouts(this.ctx.timeouts, options);
   }
 
   /** Descriptors that must survive a live upgrade. */

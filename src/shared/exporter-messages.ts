@@ -3,6 +3,9 @@ import type { LogSink } from './log.ts';
 import type { SharedMemory } from './memory/shared-memory.ts';
 import type { InfoLabel } from './metrics-table.ts';
 
+/** Connections a server of metrics has at once; more are closed. */
+export const MAX_CONNECTIONS = 16;
+
 /** Where metrics are asked for; nowhere, where nobody wants any. */
 export interface ListenPlan {
   readonly address: string;
@@ -37,6 +40,8 @@ export interface SessionFacts {
 
 export type ExporterOrder =
   | { readonly kind: 'session'; readonly facts: SessionFacts }
+  /** A reload has changed it. */
+  | { readonly kind: 'slowTimeout'; readonly slowTimeoutMs: number }
   | { readonly kind: 'stop' };
 
 export type ExporterReport =

@@ -121,7 +121,10 @@ function openLogFile(path: string): number {
 
 /** Says a thing once however often it happens; see {@link logOnce}. */
 export interface OnceLogger {
-  /** Logs `message` at `level` when `key` is new, else counts it. */
+  /**
+   * Logs `message` at `level` when `key` is new, else counts it. Debug messages are logged each time:
+   * whoever switches them on wants those that come from then on.
+   */
   log(level: LogLevel, key: string, fields: object, message: string): void;
   /** How often `key` came again after the line was written. */
   repeats(key: string): number;
@@ -137,6 +140,10 @@ export function logOnce(logger: Logger): OnceLogger {
   const repeatsOf = new Map<string, number>();
   return {
     log(level, key, fields, message) {
+      if (level === 'debug') {
+        logger.debug(fields, message);
+        return;
+      }
       const repeats = repeatsOf.get(key);
       repeatsOf.set(key, repeats === undefined ? 0 : repeats + 1);
       if (repeats === undefined) {

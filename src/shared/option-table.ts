@@ -1,6 +1,6 @@
 /**
- * The table of options: it drives the flags, the `-o` names, the help, docs/options.md, the types and
- * the checks.
+ * The table of options: it drives the flags, the names in `-o` lists, files and the environment, the
+ * help, docs/options.md, docs/sluice.schema.json, the types and the checks.
  */
 import {
   MS_DIRSYNC,
@@ -27,6 +27,8 @@ interface RowBase {
   readonly group: string;
   /** One line; no full stop. */
   readonly help: string;
+  /** Set where SIGHUP changes the option of a running mount. */
+  readonly isReloaded?: true;
 }
 
 /** Default that is true for root and false for anybody else. */
@@ -61,6 +63,8 @@ interface NumberRow extends RowBase {
   readonly min: number;
   readonly max: number;
   readonly step?: number;
+  /** Set where asking for the default is more than leaving the option out. */
+  readonly isWeakDefault?: true;
 }
 
 export interface EnumRow extends RowBase {
@@ -101,7 +105,13 @@ export type OptionRow =
   | RulesRow
   | TraceRow;
 
-const timeout = { kind: 'duration', default: undefined, min: 0, max: LONGEST_SECONDS } as const;
+const timeout = {
+  kind: 'duration',
+  default: undefined,
+  min: 0,
+  max: LONGEST_SECONDS,
+  isReloaded: true,
+} as const;
 const off = { kind: 'bool', default: false } as const;
 const on = { kind: 'bool', default: true } as const;
 const rules = { kind: 'rules', default: undefined, derived: 'none' } as const;
@@ -411,6 +421,7 @@ export const OPTIONS = {
     kind: 'enum',
     values: ['trace', 'debug', 'info', 'warn', 'error'],
     default: 'info',
+    isReloaded: true,
     help: 'least level that is logged',
   },
   logFormat: {
@@ -447,6 +458,7 @@ export const OPTIONS = {
     group: 'Metrics',
     kind: 'count',
     default: 19_747,
+    isWeakDefault: true,
     min: 0,
     max: 65_535,
     help: 'TCP port; 0: any free one, which the log names. The default is done without when it is taken, or metrics_socket is given',
@@ -472,7 +484,7 @@ export const OPTIONS = {
     group: 'Metrics',
     kind: 'duration',
     default: 60,
-    min: 1,
+    min: 0.5,
     max: DAY_SECONDS,
     help: 'after so long in one call a thread counts as stuck: /livez answers 503',
   },
@@ -483,6 +495,7 @@ export const OPTIONS = {
     default: 10,
     min: 0,
     max: DAY_SECONDS,
+    isReloaded: true,
     help: 'log an operation that runs, or waits for a lane, longer than this, with what it waits in; 0: none',
   },
   opTimeout: {
@@ -492,7 +505,8 @@ export const OPTIONS = {
     default: 0,
     min: 0,
     max: DAY_SECONDS,
-    help: 'answer ETIMEDOUT to an operation that only reads and takes longer than this; the kernel does not pass reads through then; 0: wait for ever',
+    isReloaded: true,
+    help: 'answer ETIMEDOUT to an operation that only reads and takes longer than this; a mount that starts with it has no kernel_passthrough; 0: wait for ever',
   },
   background: {
     ...off,
@@ -507,6 +521,7 @@ export const OPTIONS = {
     default: 10,
     min: 0,
     max: DAY_SECONDS,
+    isReloaded: true,
     help: 'how long a stop waits for a busy mount before it unmounts lazily',
   },
 } as const satisfies Record<string, OptionRow>;
@@ -569,6 +584,11 @@ export type MountOptions = {
 /** Rows by `-o` name. */
 export const OPTION_KEYS: ReadonlyMap<string, OptionKey> = new Map(
   (Object.keys(OPTIONS) as OptionKey[]).map((key) => [OPTIONS[key].name, key]),
+);
+
+/** What a reload changes of a running mount. */
+export const RELOADED_OPTIONS: readonly OptionKey[] = (Object.keys(OPTIONS) as OptionKey[]).filter(
+  (key) => rowOf(key).isReloaded === true,
 );
 
 /** The row of a key, seen as the general type. */

@@ -17,7 +17,8 @@ import {
 } from './option-table.ts';
 
 const SUFFIXES: Readonly<Record<string, number>> = { '': 1, K: KIB, M: MIB, G: GIB };
-const SCALED = /^(\d{1,15})([KMG]?)$/i;
+/** A whole number as text: "4K". */
+export const SCALED = /^(\d{1,15})([KMGkmg]?)$/;
 
 function scaledNumber(text: string): number {
   const [, digits = '', suffix = ''] = SCALED.exec(text) ?? [];
@@ -25,7 +26,7 @@ function scaledNumber(text: string): number {
 }
 
 /** A number as the user would write it: 1048576 is 1M. */
-function scaledText(value: number): string {
+export function scaledText(value: number): string {
   for (const suffix of ['G', 'M', 'K']) {
     const unit = SUFFIXES[suffix] ?? 1;
     if (value >= unit && value % unit === 0) {
@@ -151,7 +152,7 @@ export function describeDefault(row: OptionRow): string {
     : String(row.default);
 }
 
-export function check(schema: z.ZodType, row: OptionRow, spelt: string, value: unknown): unknown {
+function check(schema: z.ZodType, row: OptionRow, spelt: string, value: unknown): unknown {
   const result = schema.safeParse(value);
   if (!result.success) {
     const shown = showValue(value);
@@ -160,15 +161,30 @@ export function check(schema: z.ZodType, row: OptionRow, spelt: string, value: u
   return result.data;
 }
 
-/** A value of any kind, for a message of one line. */
+const LONGEST_SHOWN = 200;
+
+/** A value of any kind, for a message of one line; a long one is cut. */
 export function showValue(value: unknown): string {
-  return typeof value === 'string'
-    ? `"${value}"`
-    : inspect(value, { breakLength: Number.POSITIVE_INFINITY });
+  const text =
+    typeof value === 'string'
+      ? `"${value}"`
+      : inspect(value, { breakLength: Number.POSITIVE_INFINITY });
+  return text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}...` : text;
 }
 
 export function optionError(message: string): SluiceError {
   return new SluiceError('ERR_SLUICE_OPTION', message);
+}
+
+/**
+ * Checks a value that is no text, as a program or a file gives it.
+ *
+ * @param spelt how the user wrote the option; named in the error
+ * @throws SluiceError ERR_SLUICE_OPTION
+ */
+export function checkValue(key: OptionKey, spelt: string, value: unknown): unknown {
+  const row = rowOf(key);
+  return check(valueSchema(row), row, spelt, value);
 }
 
 /**
@@ -179,14 +195,25 @@ export function optionError(message: string): SluiceError {
  */
 export function parseOptionText(key: OptionKey, spelt: string, text: string): unknown {
   const row = rowOf(key);
-  return check(valueSchema(row), row, spelt, check(textSchema(row), row, spelt, text));
+  return checkValue(key, spelt, check(textSchema(row), row, spelt, text));
 }
 
-/** The error for a name that is in no table, with the nearest one that is. */
-export function unknownOption(spelt: string, name: string, known: Iterable<string>): SluiceError {
+/**
+ * The error for a name that is in no table, with the nearest one that is.
+ *
+ * @param spell how that one is to be written where the other stands
+ */
+export function unknownOption(
+  spelt: string,
+  name: string,
+  known: Iterable<string>,
+  spell = (nearest: string): string => nearest,
+): SluiceError {
   const nearest = nearestName(name, known);
   const cure =
-    nearest === undefined ? 'sluice mount --help lists the options' : `did you mean ${nearest}?`;
+    nearest === undefined
+      ? 'sluice mount --help lists the options'
+      : `did you mean ${spell(nearest)}?`;
   return optionError(`${spelt}: unknown option; ${cure}`);
 }
 

@@ -3,7 +3,7 @@
  */
 import { isIP } from 'node:net';
 import { isAbsolute, resolve } from 'node:path';
-import { oneLine } from './errors.ts';
+import { oneLine, SluiceError } from './errors.ts';
 import {
   DAY_SECONDS,
   IF_ROOT,
@@ -17,13 +17,12 @@ import {
   TRACE_TO_STDERR,
 } from './option-table.ts';
 import {
-  check,
+  checkValue,
   optionError,
   plainText,
   refusedOption,
   showValue,
   unknownOption,
-  valueSchema,
 } from './option-values.ts';
 import { compileIdMap } from './passthrough/id-map.ts';
 import { compileXattrMap } from './passthrough/xattr-map.ts';
@@ -39,14 +38,18 @@ export {
   type OptionRow,
   type OptionValues,
   REFUSED_OPTIONS,
+  RELOADED_OPTIONS,
   rowOf,
   TRACE_TO_STDERR,
 } from './option-table.ts';
 export {
+  checkValue,
   describeDefault,
   describeDomain,
+  optionError,
   parseOptionText,
   refusedOption,
+  scaledText,
   unknownOption,
 } from './option-values.ts';
 
@@ -59,19 +62,21 @@ export interface Surroundings {
   readonly workingDirectory: string;
 }
 
-function ownSurroundings(): Surroundings {
+/** Those of this process, as they are now. */
+export function ownSurroundings(): Surroundings {
   return { isRoot: process.geteuid?.() === 0, workingDirectory: process.cwd() };
 }
 
 /** `..` stays for the kernel to walk: behind a symlink it is not the parent in the text. */
-function absolutePath(path: string, workingDirectory: string): string {
+export function absolutePath(path: string, workingDirectory: string): string {
   if (!path.split('/').includes('..')) {
     return resolve(workingDirectory, path);
   }
   return isAbsolute(path) ? path : `${workingDirectory}/${path}`;
 }
 
-function checkedPath(what: string, path: unknown): string {
+/** @param what names the path in the error @throws SluiceError ERR_SLUICE_OPTION */
+export function checkedPath(what: string, path: unknown): string {
   const result = plainText.safeParse(path);
   if (!result.success) {
     throw optionError(`${what}: ${showValue(path)} is not a path; give the path of a directory`);
@@ -94,8 +99,7 @@ function checkedValues(input: MountInput): OptionValues {
     if (!Object.hasOwn(OPTIONS, key)) {
       throw unknownOption(key, key, keys);
     }
-    const row = rowOf(key as OptionKey);
-    values[key] = check(valueSchema(row), row, key, value);
+    values[key] = checkValue(key as OptionKey, key, value);
   }
   return values as OptionValues;
 }
@@ -236,6 +240,27 @@ function resolvedTrace(trace: boolean | string, workingDirectory: string): false
   return trace === TRACE_TO_STDERR ? trace : absolutePath(trace, workingDirectory);
 }
 
+/** Reads the rules of an option for nothing but their errors, which name it. */
+const TRY_RULES: Readonly<Record<string, (rules: readonly string[]) => unknown>> = {
+  xattrmap: compileXattrMap,
+  translateUid: (rules) => compileIdMap('translate_uid', rules),
+  translateGid: (rules) => compileIdMap('translate_gid', rules),
+};
+
+/**
+ * Checks the rules of one option.
+ *
+ * @param where stands before the message
+ * @throws SluiceError ERR_SLUICE_OPTION for rules that cannot be
+ */
+export function checkRules(key: OptionKey, rules: readonly string[], where = ''): void {
+  try {
+    TRY_RULES[key]?.(rules);
+  } catch (error) {
+    throw error instanceof SluiceError ? optionError(where + error.message) : error;
+  }
+}
+
 /** The rules of all options that have some. @throws SluiceError for rules that cannot be */
 function checkedRules(given: OptionValues) {
   const rules = {
@@ -243,9 +268,7 @@ function checkedRules(given: OptionValues) {
     translateUid: asList(given.translateUid),
     translateGid: asList(given.translateGid),
   };
-  compileXattrMap(rules.xattrmap);
-  compileIdMap('translate_uid', rules.translateUid);
-  compileIdMap('translate_gid', rules.translateGid);
+  for (const key of Object.keys(rules) as (keyof typeof rules)[]) checkRules(key, rules[key]);
   return rules;
 }
 
@@ -331,4 +354,20 @@ export function resolveOptions(
     stopTimeoutMs: toMs(stopTimeout),
   };
   return { options: Object.freeze(options), warnings: warnings.map(oneLine) };
+}
+
+/** An option as it is in the end: durations in seconds, sizes in bytes, as a program gives them. */
+export function effectiveValue(options: MountOptions, key: OptionKey): unknown {
+  const row = rowOf(key);
+  const values = options as unknown as Readonly<Record<string, unknown>>;
+  switch (row.kind) {
+    case 'duration':
+      return (values[`${key}Ms`] as number) / 1000;
+    case 'size':
+      return values[`${key}Bytes`];
+    case 'mountFlag':
+      return ((options.mountFlags & row.bit) !== 0) === row.setWhen;
+    default:
+      return values[key];
+  }
 }

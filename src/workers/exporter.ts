@@ -25,6 +25,7 @@ class Exporter {
   readonly #tables: ThreadTables;
   readonly #health: Health;
   readonly #servers: HttpServer[] = [];
+  readonly #watchdog: Watchdog;
   readonly #stopWatching: () => void;
   #routes: HttpRoutes | undefined;
 
@@ -39,7 +40,8 @@ class Exporter {
     this.#health = new Health(this.#tables, memory, stuckTimeoutMs);
     const settings = { slowTimeoutMs, stuckTimeoutMs };
     const log = makeLog(task.log, this.#tables.stats);
-    this.#stopWatching = new Watchdog(this.#tables, memory, settings, log).start();
+    this.#watchdog = new Watchdog(this.#tables, memory, settings, log);
+    this.#stopWatching = this.#watchdog.start();
   }
 
   async start(): Promise<void> {
@@ -53,8 +55,17 @@ class Exporter {
   }
 
   obey(order: ExporterOrder): void {
-    if (order.kind === 'session') this.#health.session = order.facts;
-    else void this.stop();
+    switch (order.kind) {
+      case 'session':
+        this.#health.session = order.facts;
+        break;
+      case 'slowTimeout':
+        this.#watchdog.slowTimeoutMs = order.slowTimeoutMs;
+        break;
+      case 'stop':
+        void this.stop();
+        break;
+    }
   }
 
   /** Ends the watch and the servers, and with them the thread: nothing else keeps it. */

@@ -33,7 +33,8 @@ export interface WatchdogSettings {
 }
 
 export class Watchdog {
-  readonly #settings: WatchdogSettings;
+  /** After so long an operation is slow; 0: none is. */
+  slowTimeoutMs: number;
   readonly #tables: ThreadTables;
   readonly #work: WorkUnderWay;
   readonly #main: MainWatch;
@@ -51,7 +52,7 @@ export class Watchdog {
     settings: WatchdogSettings,
     log: LogLine,
   ) {
-    this.#settings = settings;
+    this.slowTimeoutMs = settings.slowTimeoutMs;
     this.#tables = tables;
     this.#log = log;
     this.#work = new WorkUnderWay(tables, memory);
@@ -66,17 +67,19 @@ export class Watchdog {
 
   #look(): void {
     this.#main.look();
-    const { slowTimeoutMs } = this.#settings;
-    if (slowTimeoutMs === 0) return;
+    const isOff = this.slowTimeoutMs === 0;
+    if (isOff && this.#known.size === 0) return;
     const nowMs = nowUs() / 1000;
-    const slow = this.#work.olderThan(1000 * (nowMs - slowTimeoutMs));
-    this.#endOthers(slow, nowMs);
-    const begun = slow.filter(({ key }) => !this.#known.has(key));
+    const beforeUs = isOff ? Number.NEGATIVE_INFINITY : 1000 * (nowMs - this.slowTimeoutMs);
+    // Those known to be slow are followed to their end, also when a reload has moved the limit.
+    const work = this.#work.olderThan(this.#known.size > 0 ? 1000 * nowMs : beforeUs);
+    this.#endOthers(work, nowMs);
+    const begun = work.filter(({ key, sinceUs }) => sinceUs < beforeUs && !this.#known.has(key));
     // What runs says more than what waits for it.
     begun.sort(
       (a, b) => Number(a.where === 'queue') - Number(b.where === 'queue') || a.sinceUs - b.sinceUs,
     );
-    for (const work of begun) this.#begin(work, nowMs);
+    for (const slow of begun) this.#begin(slow, nowMs);
     this.#summarise(nowMs);
   }
 
@@ -101,9 +104,9 @@ export class Watchdog {
   }
 
   /** What is not among these any more has ended, within the last look. */
-  #endOthers(slow: readonly Work[], nowMs: number): void {
+  #endOthers(underWay: readonly Work[], nowMs: number): void {
     if (this.#known.size === 0) return;
-    const keys = new Set(slow.map(({ key }) => key));
+    const keys = new Set(underWay.map(({ key }) => key));
     for (const [key, { work, isLogged }] of this.#known) {
       if (keys.has(key)) continue;
       this.#known.delete(key);

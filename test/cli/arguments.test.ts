@@ -2,15 +2,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { flagOf, isNegatable, parseMountArguments } from '../../src/main/commands/arguments.ts';
+import { mergeSettings } from '../../src/main/config/settings.ts';
+import type { MountArguments } from '../../src/main/config/sources.ts';
 import { SluiceError } from '../../src/shared/errors.ts';
-import { type MountInput, OPTION_KEYS, type OptionRow, rowOf } from '../../src/shared/options.ts';
+import { OPTION_KEYS, type OptionValues, rowOf } from '../../src/shared/options.ts';
+import { sample } from './sample.ts';
 
-function parsed(...argv: string[]): Partial<MountInput> {
-  const { input, warnings } = parseMountArguments([...argv, '/s', '/m']);
-  assert.deepEqual(warnings, []);
-  const { source, mountpoint, ...values } = input;
-  assert.deepEqual([source, mountpoint], ['/s', '/m']);
-  return values;
+function valuesOf({ listed, flagged }: MountArguments): OptionValues {
+  const settings = [...mergeSettings(listed, flagged)];
+  return Object.fromEntries(settings.map(([key, { value }]) => [key, value]));
+}
+
+function parsed(...argv: string[]): OptionValues {
+  const given = parseMountArguments([...argv, '/s', '/m']);
+  assert.deepEqual(given.warnings, []);
+  assert.deepEqual(given.operands, ['/s', '/m']);
+  return valuesOf(given);
 }
 
 function refusal(...argv: string[]): SluiceError {
@@ -23,27 +30,6 @@ function refusal(...argv: string[]): SluiceError {
     return error;
   }
   throw new assert.AssertionError({ message: `accepted: ${JSON.stringify(argv)}` });
-}
-
-/** A text the row accepts and the value it stands for. */
-function sample(row: OptionRow): [string, unknown] {
-  switch (row.kind) {
-    case 'bool':
-    case 'mountFlag':
-      return ['false', false];
-    case 'duration':
-      return ['0.5', 0.5];
-    case 'count':
-      return [String(row.max), row.max];
-    case 'size':
-      return ['8K', 8192];
-    case 'enum':
-      return [String(row.values.at(-1)).toUpperCase(), row.values.at(-1)];
-    case 'rules':
-      return ['some text', ['some text']];
-    default:
-      return ['some text', 'some text'];
-  }
 }
 
 for (const [name, key] of OPTION_KEYS) {
@@ -101,8 +87,8 @@ test('a mode named no_x is switched on by its name and off by =false', () => {
 
 test('a flag that may stand alone does not take an operand for its value', () => {
   for (const flag of ['--trace', '--writeback', '--no-xattr', '--no-open', '--background']) {
-    const { input } = parseMountArguments([flag, 'false', 'yes']);
-    assert.deepEqual([input.source, input.mountpoint], ['false', 'yes'], flag);
+    const { operands } = parseMountArguments([flag, 'false', 'yes']);
+    assert.deepEqual(operands, ['false', 'yes'], flag);
   }
 });
 
@@ -130,45 +116,57 @@ test('a backslash in a list takes the next character as it is', () => {
   assert.deepEqual(parsed('-o', 'fsname=a=b\\'), { fsname: 'a=b\\' });
 });
 
-test('the last one wins, across flags and lists, and is said when it differs', () => {
-  const argv = ['--lanes=1', '-o', 'lanes=2,ro', '/s', '--lanes', '3', '/m', '-o', 'rw'];
-  const { input, warnings } = parseMountArguments(argv);
-  assert.equal(input.lanes, 3);
-  assert.equal(input.readOnly, false);
-  assert.deepEqual(warnings, [
-    'lanes is given twice: the last, 2, is used',
-    'lanes is given twice: the last, 3, is used',
+test('the last one wins, flags over lists wherever they stand, and it is said', () => {
+  const argv = ['--lanes=1', '/s', '--lanes', '3', '/m', '-o', 'lanes=2,ro', '-o', 'rw'];
+  const given = parseMountArguments(argv);
+  assert.deepEqual(valuesOf(given), { lanes: 3, readOnly: false });
+  assert.deepEqual(given.warnings, [
     'ro is given twice: the last, false, is used',
+    'lanes is given twice: the last, 3, is used',
+    '-o lanes is overruled by --lanes',
   ]);
+  assert.deepEqual(given.flagged.get('lanes'), { value: 3, origin: '--lanes' });
+  assert.deepEqual(given.listed.get('readOnly'), { value: false, origin: '-o rw' });
   assert.deepEqual(parsed('--lanes=2', '-o', 'lanes=2'), { lanes: 2 });
 });
 
 test('operands with blanks, newlines and leading dashes', () => {
-  const { input } = parseMountArguments(['--ro', '--', '--trace', '-o\n b ']);
-  assert.deepEqual(input, { source: '--trace', mountpoint: '-o\n b ', readOnly: true });
+  const given = parseMountArguments(['--ro', '--', '--trace', '-o\n b ']);
+  assert.deepEqual(given.operands, ['--trace', '-o\n b ']);
+  assert.deepEqual(valuesOf(given), { readOnly: true });
 });
 
 test('the value of an option may look like a flag', () => {
   assert.deepEqual(parsed('--fsname', '--trace'), { fsname: '--trace' });
 });
 
-test('rules add up, as flags and in lists', () => {
-  const { input, warnings } = parseMountArguments([
-    '--translate-uid=map:0:1:1',
-    '-o',
-    'translate_uid=map:2:3:1,ro',
-    '--translate-uid',
-    'map:2:3:1',
-    '/s',
-    '/m',
-  ]);
-  assert.deepEqual(input.translateUid, ['map:0:1:1', 'map:2:3:1', 'map:2:3:1']);
-  assert.deepEqual(warnings, []);
+test('rules add up, as flags or in lists', () => {
+  const flags = ['--translate-uid=map:0:1:1', '--translate-uid', 'map:2:3:1'];
+  const both = { translateUid: ['map:0:1:1', 'map:2:3:1'] };
+  assert.deepEqual(parsed(...flags), both);
+  const lists = ['-o', 'translate_uid=map:0:1:1,ro', '-o', 'translate_uid=map:2:3:1'];
+  assert.deepEqual(parsed(...lists), { ...both, readOnly: true });
+  const given = parseMountArguments([...flags, '-o', 'translate_uid=map:7:7:1', '/s', '/m']);
+  assert.deepEqual(valuesOf(given), both);
+  assert.deepEqual(given.warnings, ['-o translate_uid is overruled by --translate-uid']);
+});
+
+test('the configuration file, and what is asked instead of a mount', () => {
+  assert.equal(parseMountArguments(['/s', '/m']).configFile, undefined);
+  assert.equal(parseMountArguments(['--config', '--a_b']).configFile, '--a_b');
+  assert.equal(parseMountArguments(['-o', 'ro,config=/a\\,b']).configFile, '/a,b');
+  assert.equal(
+    parseMountArguments(['--config=x', '--config', 'z', '-o', 'config=y']).configFile,
+    'z',
+  );
+  assert.equal(parseMountArguments(['--print-config']).isPrinting, true);
+  assert.equal(parseMountArguments([]).isPrinting, false);
 });
 
 const BAD: readonly [string[], RegExp][] = [
-  [[], /missing required argument 'source'/],
-  [['/s'], /missing required argument 'mountpoint'/],
+  [['/s', '/m', '--config='], /^--config: its file is missing/],
+  [['/s', '/m', '-o', 'config'], /^-o config: its file is missing/],
+  [['/s', '/m', '-o', 'confg=x'], /^-o confg: unknown option; did you mean config\?/],
   [['/s', '/m', '/x'], /too many arguments/],
   [['/s', '/m', '--entry-timout=1'], /'--entry-timout=1' \(Did you mean --entry-timeout\?\)/],
   [
@@ -219,8 +217,8 @@ test('whatever is typed, the answer is an input or one line', () => {
   fc.assert(
     fc.property(fc.array(word, { maxLength: 6 }), (argv) => {
       try {
-        const { input } = parseMountArguments(argv);
-        assert.ok(argv.includes(input.source) && argv.includes(input.mountpoint));
+        const { operands } = parseMountArguments(argv);
+        assert.ok(operands.every((operand) => argv.includes(operand)));
         accepted++;
       } catch (error) {
         assert.ok(error instanceof SluiceError, `${String(error)} of ${JSON.stringify(argv)}`);

@@ -42,6 +42,9 @@ async function startFake(options: MountOptions, logger: Logger) {
       logger.info('fake abort');
       end('aborted');
     },
+    reconfigure: (changed: MountOptions) => {
+      logger.info({ options: changed }, 'fake reconfigure');
+    },
     status: () => ({ requests: 7 }),
   };
 }

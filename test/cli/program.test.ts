@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -146,16 +146,88 @@ test('a stop that fails aborts and ends with 2', BOUND, async () => {
   assert.ok(run.messages().includes('fake abort'));
 });
 
-test('SIGUSR2 logs the status, SIGHUP does nothing', BOUND, async () => {
-  const run = fake('serve', 'mount', '/s', '/m');
+test('SIGUSR2 switches debug messages on, with the status, and off', BOUND, async () => {
+  const run = fake('serve', 'mount', '/s', '/m', '--log-level=warn');
   await usable(run);
-  run.kill('SIGHUP');
   run.kill('SIGUSR2');
   await until('the status', () => run.messages().includes('status'));
   assert.equal(run.logs().find((line) => line['msg'] === 'status')?.['requests'], 7);
+  run.kill('SIGUSR2');
+  await until('the end of it', () => run.messages().includes('debug messages are off'));
+  run.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+  assert.deepEqual(run.messages(), ['debug messages are on', 'status', 'debug messages are off']);
+});
+
+test('SIGHUP without a file changes nothing', BOUND, async () => {
+  const run = fake('serve', 'mount', '/s', '/m');
+  await usable(run);
+  run.kill('SIGHUP');
+  await until('the reload', () => run.messages().includes('reloaded: nothing has changed'));
   run.kill('SIGTERM');
   assert.equal(await run.ended, 0);
 });
+
+test('SIGHUP reads the file again, by its name from the start', BOUND, async () => {
+  const file = join(folder, 'reload.toml');
+  writeFileSync(file, 'source = "/s"\nmountpoint = "/m"\nentry_timeout = 5\n');
+  const run = fake('serve', 'mount', '--config', 'reload.toml');
+  await usable(run);
+  writeFileSync(file, 'source = "/s"\nmountpoint = "/m"\nentry_timeout = 6\nlans = 1\n');
+  run.kill('SIGHUP');
+  await until('the mistake', () => /not reloaded.*lans: unknown option/.test(run.stderr));
+  assert.equal(run.messages().includes('fake reconfigure'), false);
+  writeFileSync(file, 'source = "/s"\nmountpoint = "/m"\nentry_timeout = 6\n');
+  run.kill('SIGHUP');
+  await until('the reload', () => /reloaded: entry_timeout 5 -> 6/.test(run.stderr));
+  const changed = run.logs().find((line) => line['msg'] === 'fake reconfigure') ?? {};
+  assert.equal((changed['options'] as Record<string, unknown>)['entryTimeoutMs'], 6000);
+  run.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+});
+
+test('SIGHUP before the mount is usable reloads when it is', BOUND, async () => {
+  const run = fake('slow', 'mount', '/s', '/m');
+  await until('the start', () => run.stdout.includes('starting'));
+  run.kill('SIGHUP');
+  await until('the reload', () => run.messages().includes('reloaded: nothing has changed'));
+  assert.match(run.stdout, /is mounted on/);
+  run.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+});
+
+test('--print-config prints and mounts nothing', BOUND, async () => {
+  const run = fake('serve', 'mount', '--print-config', '-o', 'lanes=2');
+  assert.equal(await run.ended, 0);
+  assert.equal(run.stderr, '');
+  assert.match(run.stdout, /^lanes = 2 +# -o lanes$/m);
+  const bad = fake('serve', 'demo', '--print-config', '--config', 'missing.toml');
+  assert.equal(await bad.ended, 1);
+  assert.match(
+    bad.stderr,
+    /^sluice: config: .*missing.toml cannot be read \(.*\); give a file[^\n]*\n$/,
+  );
+});
+
+test(
+  'background: the file is read by both, relative to where they were started',
+  BOUND,
+  async (t) => {
+    const logFile = join(folder, 'file.log');
+    const text = `source = "src"\nmountpoint = "/m"\nbackground = true\nlog_file = "file.log"\n`;
+    writeFileSync(join(folder, 'background.toml'), text);
+    const run = fake('serve', 'mount', '--config=background.toml');
+    assert.equal(await run.ended, 0);
+    const pid = Number(/^sluice: .*\/src is mounted on \/m \(pid (\d+)\)\n$/.exec(run.stdout)?.[1]);
+    assert.ok(pid > 0, run.stdout);
+    t.after(() => endIfAlive(pid));
+    process.kill(pid, 'SIGHUP');
+    const messages = () => logLines(readFileSync(logFile, 'utf8')).map((line) => line['msg']);
+    await until('the reload', () => messages().includes('reloaded: nothing has changed'));
+    process.kill(pid, 'SIGTERM');
+    await until('the exit', () => !existsSync(`/proc/${pid}`));
+  },
+);
 
 test('a signal before the mount is usable: stopped as soon as it is, 8', BOUND, async () => {
   const run = fake('slow', 'mount', '/s', '/m');

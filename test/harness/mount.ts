@@ -15,7 +15,9 @@ export interface MountOptions {
   readonly source: string;
   /** Default: a fresh temporary directory. */
   readonly mountpoint?: string;
-  /** Behind SOURCE and MOUNTPOINT on the command line. */
+  /** On the command line; default: source and mountpoint. */
+  readonly operands?: readonly string[];
+  /** Behind the operands on the command line. */
   readonly flags?: readonly string[];
   /** Added to the environment. */
   readonly env?: NodeJS.ProcessEnv;
@@ -37,6 +39,8 @@ export type LogLine = Readonly<Record<string, unknown>>;
 /** The numeric fields of a status line: inodes, lookups, handles, slotsInUse, fdsUsed, ... */
 export type Status = Readonly<Record<string, number>>;
 
+/** What SIGUSR2 is answered with. */
+const DEBUG_TOGGLED = /^debug messages are (on|off)$/;
 const READY = /^sluice: .* is mounted on .* \(pid \d+\)$/;
 const READY_TIMEOUT_MS = 20_000;
 const STATUS_TIMEOUT_MS = 10_000;
@@ -99,6 +103,8 @@ export class Mount {
       const line = parseLine(text);
       this.logs.push(line);
       if (line['msg'] === 'status') this.#lines.emit('status', line);
+      const [, debug] = DEBUG_TOGGLED.exec(String(line['msg'])) ?? [];
+      if (debug !== undefined) this.#lines.emit('toggled', debug);
     });
     // `close` comes after the last line of both streams.
     this.#exited = once(child, 'close').catch(() => undefined);
@@ -141,15 +147,17 @@ export class Mount {
     throw new Error(`the daemon ${how}\n${this.logTail()}`);
   }
 
-  /** Asks for one status line (SIGUSR2) and returns its numbers. */
+  /**
+   * The numbers of one status line, which debug messages begin with. They are switched on and off
+   * again by SIGUSR2; where they were on already, the other way round.
+   */
   async status(): Promise<Status> {
     const signal = AbortSignal.timeout(STATUS_TIMEOUT_MS);
-    const answer = once(this.#lines, 'status', { signal });
-    this.#child.kill('SIGUSR2');
-    let line: LogLine;
-    try {
-      [line] = (await answer) as [LogLine];
-    } catch {
+    const answer = once(this.#lines, 'status', { signal }).catch(() => undefined);
+    await this.#toggleDebug(signal);
+    await this.#toggleDebug(signal);
+    const [line] = ((await answer) ?? []) as [LogLine?];
+    if (line === undefined) {
       throw new Error(`no status line within ${STATUS_TIMEOUT_MS} ms\n${this.logTail()}`);
     }
     return Object.fromEntries(
@@ -157,6 +165,12 @@ export class Mount {
         return typeof entry[1] === 'number';
       }),
     );
+  }
+
+  async #toggleDebug(signal: AbortSignal): Promise<void> {
+    const answer = once(this.#lines, 'toggled', { signal }).catch(() => undefined);
+    this.#child.kill('SIGUSR2');
+    await answer;
   }
 
   /**
@@ -236,8 +250,7 @@ export async function startMount(options: MountOptions): Promise<Mount> {
     ...(options.nodeFlags ?? []),
     cliPath,
     'mount',
-    options.source,
-    mountpoint,
+    ...(options.operands ?? [options.source, mountpoint]),
     ...(options.flags ?? []),
   ] as [string, ...string[]];
   const child = spawn(command, args, {

@@ -83,7 +83,11 @@ for (const [given, says] of BAD) {
 
 test('an operand is missing', BOUND, async () => {
   const [source] = (await tempDirs('source')) as [string];
-  await assertRefused({ args: ['mount', source], code: 1, says: ['', 'missing', 'mountpoint'] });
+  await assertRefused({
+    args: ['mount', source],
+    code: 1,
+    says: ['mountpoint', 'missing', 'give'],
+  });
   await assertRefused({ args: ['mount', '', source], code: 1, says: ['source', '""', 'give'] });
 });
 

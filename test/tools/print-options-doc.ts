@@ -8,6 +8,7 @@ import {
   IGNORED_OPTIONS,
   OPTION_KEYS,
   REFUSED_OPTIONS,
+  RELOADED_OPTIONS,
   rowOf,
 } from '../../src/shared/options.ts';
 import { markdownTable } from './markdown.ts';
@@ -16,7 +17,7 @@ const HEAD = `# Options
 
 Made from the table in \`src/shared/options.ts\` by \`test/tools/print-options-doc.ts\`; do not edit.
 
-    sluice mount SOURCE MOUNTPOINT [flags] [-o option,option=value,...]
+    sluice mount [SOURCE MOUNTPOINT] [flags] [-o option,option=value,...]
     sluice demo [SOURCE MOUNTPOINT] [flags] [-o ...]
 
 - Every option is a flag (\`--entry-timeout=5\`) and a name in \`-o\` lists (\`-o entry_timeout=5\`). In
@@ -26,7 +27,10 @@ Made from the table in \`src/shared/options.ts\` by \`test/tools/print-options-d
   that mode on, \`--no-open=false\` off.
 - Numbers and sizes may end in K, M or G, powers of 1024. Durations are seconds, kept to the
   millisecond and rounded up.
-- Given twice, the last one counts.
+- Given twice, the last one counts; a flag counts over an \`-o\` option. What may be given several times
+  adds up: all flags, or else all \`-o\` options.
+- Every option may also stand in a file (\`--config\`), under its \`-o\` name, and in the environment,
+  as \`SLUICE_OPT_\` and that name in capitals: see [configure.md](configure.md).
 - In \`-o\` lists a backslash takes the next character as it is: \`fsname=a\\,b\`.
 - Paths that begin with a dash stand behind \`--\`. Node decodes arguments as UTF-8 before a program
   sees them: a source or mountpoint whose path has other bytes cannot be given. Serve its parent, or
@@ -124,6 +128,15 @@ function optionTables(): string {
     .join('');
 }
 
+function reloaded(): string {
+  const names = RELOADED_OPTIONS.map((key) => `\`${rowOf(key).name}\``).join(', ');
+  return `
+## Changed by a reload
+
+On SIGHUP a running mount takes over ${names}.
+`;
+}
+
 function otherNames(): string {
   const ignored = IGNORED_OPTIONS.map((name) => `\`${name}\``).join(', ');
   const refused = [...REFUSED_OPTIONS].map(([name, reason]) => `- \`${name}\`: ${reason}`);
@@ -147,7 +160,7 @@ function exitTable(): string {
 
 /** The whole text of docs/options.md. */
 export function renderOptionsDoc(): string {
-  return HEAD + optionTables() + TAIL + otherNames() + exitTable();
+  return HEAD + optionTables() + reloaded() + TAIL + otherNames() + exitTable();
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { tempDirs } from '../harness/temp-dir.ts';
 import { everyOptionIsTested, optionTest } from '../options/by-option.ts';
 import { makeHangingStage, stageOrSkip } from './stage.ts';
 
@@ -45,6 +49,32 @@ optionTest('opTimeout', '0 waits for ever, else what only reads is answered', as
     holder.kill();
     await stage.mount.stop();
   }
+});
+
+test('a reload changes both, and forgets nothing that hangs', { timeout: 60_000 }, async (t) => {
+  const [base] = (await tempDirs('base')) as [string];
+  const file = join(base, 'sluice.toml');
+  writeFileSync(file, 'slow_timeout = 0.5\n');
+  const made = stageOrSkip(t, await makeHangingStage([`--config=${file}`]));
+  if (made === undefined) return;
+  const { stage, holder, hang, goOn } = made;
+  hang();
+  const first = stage.start('stat', stage.at('hung', 'file-1'));
+  await stage.line(/ takes long$/);
+  writeFileSync(file, 'slow_timeout = 100\nop_timeout = 1\n');
+  process.kill(stage.mount.pid, 'SIGHUP');
+  await stage.line(/^reloaded: slow_timeout 0\.5 -> 100, op_timeout 0 -> 1$/);
+  assert.ok(await first.endsWithin(5000), 'op_timeout does not count');
+  assert.equal(await first.ended, 1);
+  // Its lane is still in the call.
+  assert.deepEqual(stage.lines(/has ended$/), []);
+  const second = stage.start('stat', stage.at('hung', 'file-2'));
+  assert.ok(await second.endsWithin(5000));
+  goOn();
+  await stage.line(/ that took long has ended$/);
+  assert.equal((await stage.mount.status())['slowOperations'], 1);
+  holder.kill();
+  await stage.mount.stop();
 });
 
 everyOptionIsTested('Slow operations');

@@ -1,16 +1,15 @@
-/** From a command line to a {@link MountInput}: flags and `-o` lists, in the order they are given. */
+/** From a command line to {@link MountArguments}: its operands, flags and `-o` lists. */
+import { isDeepStrictEqual } from 'node:util';
 import { Command, CommanderError, Option } from 'commander';
 import { oneLine, SluiceError } from '../../shared/errors.ts';
 import {
   describeDefault,
   describeDomain,
   IGNORED_OPTIONS,
-  type MountInput,
   OPTION_KEYS,
   OPTIONS,
   type OptionKey,
   type OptionRow,
-  type OptionValues,
   parseOptionText,
   REFUSED_OPTIONS,
   refusedOption,
@@ -18,6 +17,8 @@ import {
   TRACE_TO_STDERR,
   unknownOption,
 } from '../../shared/options.ts';
+import type { Setting, SettingKey, Settings } from '../config/settings.ts';
+import type { MountArguments } from '../config/sources.ts';
 
 /** One option as it was written. */
 interface Assignment {
@@ -27,12 +28,24 @@ interface Assignment {
   readonly text: string;
 }
 
-/** Operands and options of a command line, still without defaults. */
-export interface MountArguments {
-  readonly operands: readonly string[];
-  readonly values: OptionValues;
-  /** Options that were given twice with different values. */
-  readonly warnings: readonly string[];
+/** What the parser has met so far, in the order it stands on the command line. */
+interface Collected {
+  readonly lists: Assignment[];
+  readonly flags: Assignment[];
+  /** The configuration file as a list and as a flag names it. */
+  listedConfig: string | undefined;
+  flaggedConfig: string | undefined;
+  isPrinting: boolean;
+}
+
+function nothingCollected(): Collected {
+  return {
+    lists: [],
+    flags: [],
+    listedConfig: undefined,
+    flaggedConfig: undefined,
+    isPrinting: false,
+  };
 }
 
 const PLACEHOLDERS = {
@@ -86,6 +99,9 @@ function bareText(row: OptionRow): string | undefined {
 }
 
 const GENERAL = 'General:';
+const CONFIG_FLAG = '--config';
+/** Flags besides those of the table that the next argument belongs to. */
+const VALUED_FLAGS: ReadonlySet<string> = new Set(['-o', CONFIG_FLAG]);
 
 const ROWS_BY_FLAG: ReadonlyMap<string, OptionRow> = new Map(
   Object.values(OPTIONS).map((row) => [flagOf(row), row]),
@@ -110,7 +126,8 @@ export function spellFlags(argv: readonly string[]): string[] {
     const row = ROWS_BY_FLAG.get(flag);
     const bare = end < 0 && row !== undefined ? bareText(row) : undefined;
     spelt.push(bare === undefined ? flag + argument.slice(name.length) : `${flag}=${bare}`);
-    const takesNext = end < 0 && (flag === '-o' || (row !== undefined && bare === undefined));
+    const isValued = VALUED_FLAGS.has(flag) || (row !== undefined && bare === undefined);
+    const takesNext = end < 0 && isValued;
     if (takesNext && index + 1 < argv.length) {
       index++;
       spelt.push(argv[index] ?? '');
@@ -158,8 +175,8 @@ function negatedKey(name: string): OptionKey | undefined {
   return glued !== undefined && rowOf(glued).kind === 'mountFlag' ? glued : undefined;
 }
 
-/** One item of an `-o` list; undefined when it has no meaning here. */
-function readListItem(item: string): Assignment | undefined {
+/** One item of an `-o` list. `isSloppy`: a name that nobody knows has no meaning here. */
+function readListItem(item: string, collected: Collected, isSloppy = false): void {
   const end = item.indexOf('=');
   const written = end < 0 ? item : item.slice(0, end);
   const text = end < 0 ? undefined : item.slice(end + 1);
@@ -170,25 +187,38 @@ function readListItem(item: string): Assignment | undefined {
   if (refusal !== undefined) {
     throw refusedOption(spelt, refusal);
   }
+  if (name === 'config') {
+    collected.listedConfig = configPath(spelt, text);
+    return;
+  }
   const key = OPTION_KEYS.get(name);
   if (key !== undefined) {
     const value = text ?? bareText(rowOf(key));
     if (value === undefined) {
       throw missingValue(spelt, rowOf(key));
     }
-    return { key, spelt, text: value };
+    collected.lists.push({ key, spelt, text: value });
+    return;
   }
   if (isIgnored(name, text)) {
-    return undefined;
+    return;
   }
   const negated = negatedKey(name);
   if (negated === undefined) {
-    throw unknownOption(spelt, name, OPTION_KEYS.keys());
+    if (isSloppy) return;
+    throw unknownOption(spelt, name, [...OPTION_KEYS.keys(), 'config']);
   }
   if (text !== undefined) {
     throw new SluiceError('ERR_SLUICE_OPTION', `${spelt}: takes no value; leave "=${text}" out`);
   }
-  return { key: negated, spelt, text: 'false' };
+  collected.lists.push({ key: negated, spelt, text: 'false' });
+}
+
+function configPath(spelt: string, text: string | undefined): string {
+  if (text === undefined || text === '') {
+    throw new SluiceError('ERR_SLUICE_OPTION', `${spelt}: its file is missing; name one in TOML`);
+  }
+  return text;
 }
 
 function missingValue(spelt: string, row: OptionRow): SluiceError {
@@ -198,25 +228,43 @@ function missingValue(spelt: string, row: OptionRow): SluiceError {
   );
 }
 
-/** The values of all assignments; the last of each key wins, as with mount(8), but rules add up. */
-function settleAssignments(assignments: readonly Assignment[]): {
-  values: OptionValues;
-  warnings: string[];
-} {
-  const values = new Map<OptionKey, unknown>();
-  const warnings: string[] = [];
+/** The last assignment of each key wins, as with mount(8), but rules add up. */
+function settle(assignments: readonly Assignment[], warnings: string[]): Settings {
+  const settings = new Map<SettingKey, Setting>();
   for (const { key, spelt, text } of assignments) {
     const value = parseOptionText(key, spelt, text);
+    const before = settings.get(key)?.value;
     if (Array.isArray(value)) {
-      values.set(key, [...((values.get(key) as string[] | undefined) ?? []), ...value]);
+      const rules = [...((before as string[] | undefined) ?? []), ...value];
+      settings.set(key, { value: rules, origin: spelt });
       continue;
     }
-    if (values.has(key) && values.get(key) !== value) {
+    if (before !== undefined && before !== value) {
       warnings.push(oneLine(`${rowOf(key).name} is given twice: the last, ${value}, is used`));
     }
-    values.set(key, value);
+    settings.set(key, { value, origin: spelt });
   }
-  return { values: Object.fromEntries(values) as OptionValues, warnings };
+  return settings;
+}
+
+/** A flag over the same option in a list, said where they differ. */
+function warnOfOverruled(listed: Settings, flagged: Settings, warnings: string[]): void {
+  for (const [key, { value, origin }] of flagged) {
+    const other = listed.get(key);
+    if (other !== undefined && !isDeepStrictEqual(other.value, value)) {
+      warnings.push(oneLine(`${other.origin} is overruled by ${origin}`));
+    }
+  }
+}
+
+function settleArguments(operands: readonly string[], collected: Collected): MountArguments {
+  const warnings: string[] = [];
+  const listed = settle(collected.lists, warnings);
+  const flagged = settle(collected.flags, warnings);
+  warnOfOverruled(listed, flagged, warnings);
+  const { isPrinting } = collected;
+  const configFile = collected.flaggedConfig ?? collected.listedConfig;
+  return { operands, listed, flagged, configFile, isPrinting, warnings };
 }
 
 function describeRow(row: OptionRow): string {
@@ -227,11 +275,11 @@ function describeRow(row: OptionRow): string {
 }
 
 /** Registers every flag of the table, so that each use is collected in the order it is given. */
-function addTableOptions(command: Command, collected: Assignment[]): void {
+function addTableOptions(command: Command, { flags }: Collected): void {
   const terms = new Map<string, string>();
   const collect = (flag: string, key: OptionKey, fixedText?: string): void => {
     command.on(`option:${flag.slice(2)}`, (text: string | null) => {
-      collected.push({ key, spelt: flag, text: fixedText ?? text ?? '' });
+      flags.push({ key, spelt: flag, text: fixedText ?? text ?? '' });
     });
   };
   for (const [name, key] of OPTION_KEYS) {
@@ -250,7 +298,7 @@ function addTableOptions(command: Command, collected: Assignment[]): void {
   command.configureHelp({ optionTerm: (option) => terms.get(option.flags) ?? option.flags });
 }
 
-function addListOption(command: Command, collected: Assignment[]): void {
+function addListOption(command: Command, collected: Collected): void {
   const list = new Option(
     '-o <list>',
     'the same options as mount(8) passes them: -o ro,entry_timeout=5,no_xattr',
@@ -258,12 +306,41 @@ function addListOption(command: Command, collected: Assignment[]): void {
   command.addOption(list.helpGroup(GENERAL));
   command.on('option:o', (text: string) => {
     for (const item of splitList(text)) {
-      const assignment = readListItem(item);
-      if (assignment !== undefined) {
-        collected.push(assignment);
-      }
+      readListItem(item, collected);
     }
   });
+}
+
+function addConfigOptions(command: Command, collected: Collected): void {
+  const file = new Option(`${CONFIG_FLAG} <file>`, 'take options from a file in TOML');
+  command.addOption(file.helpGroup(GENERAL));
+  command.on('option:config', (text: string) => {
+    collected.flaggedConfig = configPath(CONFIG_FLAG, text);
+  });
+  const print = new Option(
+    '--print-config',
+    'print every option and its origin, and mount nothing',
+  );
+  command.addOption(print.helpGroup(GENERAL));
+  command.on('option:print-config', () => {
+    collected.isPrinting = true;
+  });
+}
+
+/**
+ * Reads `-o` lists that come without a command line of ours.
+ *
+ * @param isSloppy skips names that nobody knows, as `mount -s` asks for
+ * @throws SluiceError ERR_SLUICE_OPTION
+ */
+export function parseOptionLists(
+  operands: readonly string[],
+  lists: readonly string[],
+  isSloppy: boolean,
+): MountArguments {
+  const collected = nothingCollected();
+  for (const item of lists.flatMap(splitList)) readListItem(item, collected, isSloppy);
+  return settleArguments(operands, collected);
 }
 
 function addRefusedOptions(command: Command): void {
@@ -281,12 +358,13 @@ function addRefusedOptions(command: Command): void {
  * @returns reads what the last parse of the command has collected
  */
 export function addMountOptions(command: Command): () => MountArguments {
-  const collected: Assignment[] = [];
+  const collected = nothingCollected();
   command.addHelpOption(helpEntry());
+  addConfigOptions(command, collected);
   addListOption(command, collected);
   addTableOptions(command, collected);
   addRefusedOptions(command);
-  return () => ({ operands: command.args, ...settleAssignments(collected) });
+  return () => settleArguments(command.args, collected);
 }
 
 /** The help's own entry, beside the general options. */
@@ -322,11 +400,8 @@ export function fromParserFailure(error: unknown): unknown {
  *
  * @throws SluiceError ERR_SLUICE_OPTION or ERR_SLUICE_USAGE
  */
-export function parseMountArguments(argv: readonly string[]): {
-  input: MountInput;
-  warnings: readonly string[];
-} {
-  const command = quiet(new Command('mount')).argument('<source>').argument('<mountpoint>');
+export function parseMountArguments(argv: readonly string[]): MountArguments {
+  const command = quiet(new Command('mount')).argument('[source]').argument('[mountpoint]');
   const collected = addMountOptions(command);
   command.helpOption(false);
   try {
@@ -334,14 +409,5 @@ export function parseMountArguments(argv: readonly string[]): {
   } catch (error) {
     throw fromParserFailure(error);
   }
-  return mountInput(collected());
-}
-
-/** The input of arguments that have both operands. */
-export function mountInput({ operands, values, warnings }: MountArguments): {
-  input: MountInput;
-  warnings: readonly string[];
-} {
-  const [source = '', mountpoint = ''] = operands;
-  return { input: { ...values, source, mountpoint }, warnings };
+  return collected();
 }

@@ -3,7 +3,7 @@
  * pipe on fd 3 whether the mount became usable.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { EXIT, SluiceError } from '../../shared/errors.ts';
 
@@ -48,13 +48,20 @@ export function takeParent(): TellParent | undefined {
  * Runs this command again in the background and waits until its mount is usable or has failed.
  *
  * @param argv the arguments of this command
+ * @param namespace a file that names the mount namespace to run it in; undefined: this one
  * @throws SluiceError ERR_SLUICE_SYSTEM when no process can be started
  */
-export async function startInBackground(argv: readonly string[]): Promise<Outcome> {
+export async function startInBackground(
+  argv: readonly string[],
+  namespace?: string,
+): Promise<Outcome> {
   const script = process.argv[1] ?? '';
-  const child = spawn(process.execPath, [...process.execArgv, script, ...argv], {
+  // A process with threads, as Node is one, cannot change its mount namespace.
+  const entry = namespace === undefined ? [] : ['nsenter', `--mount=${namespace}`, '--'];
+  const command = [...entry, process.execPath, ...process.execArgv, script, ...argv];
+  const child = spawn(command[0] as string, command.slice(1), {
     detached: true,
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', isJournal() ? 'inherit' : 'ignore', 'pipe'],
     env: { ...process.env, [PARENT_VARIABLE]: String(PARENT_FD) },
   });
   const passOn = (signal: NodeJS.Signals): void => {
@@ -74,6 +81,12 @@ export async function startInBackground(argv: readonly string[]): Promise<Outcom
   }
   child.unref();
   return JSON.parse(line) as Outcome;
+}
+
+/** Whether stderr goes to the journal (systemd.exec(5)), where it may stay open: fstab at boot. */
+function isJournal(): boolean {
+  const { dev, ino } = fstatSync(2);
+  return process.env['JOURNAL_STREAM'] === `${dev}:${ino}`;
 }
 
 /** The first line of a stream; undefined when it ends before one is complete. */

@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmdirSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type ExitCode, SluiceError } from '../../shared/errors.ts';
-import type { MountArguments } from './arguments.ts';
-import { type CommandContext, resolveMount, runMount, serve } from './mount.ts';
+import { type MountArguments, resolveMount, sourcesOf } from '../config/sources.ts';
+import { type CommandContext, runMount, serve } from './mount.ts';
 
 const README = `This directory is served by sluice
 ==================================
@@ -20,23 +20,24 @@ look there, or the other way round. Everything is removed when the demo stops.
  * @throws SluiceError as {@link runMount}
  */
 export async function runDemo(given: MountArguments, context: CommandContext): Promise<ExitCode> {
-  if (given.operands.length === 2) {
+  if (given.operands.length === 2 || given.isPrinting) {
     return runMount(given, context);
   }
   if (given.operands.length !== 0) {
     const message = 'demo: MOUNTPOINT is missing; give SOURCE and MOUNTPOINT, or neither';
     throw new SluiceError('ERR_SLUICE_USAGE', message);
   }
-  if (given.values.background === true) {
-    const message = 'demo: --background needs SOURCE and MOUNTPOINT; its own folders go with it';
-    throw new SluiceError('ERR_SLUICE_USAGE', message);
-  }
   const source = makeFolder('source');
   const mountpoint = makeFolder('mount');
   try {
     plantTree(source);
-    const { options, warnings } = resolveMount({ ...given, operands: [source, mountpoint] });
-    return await serve(options, warnings, context.start, (line) => {
+    const sources = sourcesOf({ ...given, operands: [source, mountpoint] });
+    const mount = await resolveMount(sources);
+    if (mount.options.background) {
+      const message = 'demo: --background needs SOURCE and MOUNTPOINT; its own folders go with it';
+      throw new SluiceError('ERR_SLUICE_USAGE', message);
+    }
+    return await serve(mount, sources, context.start, (line) => {
       process.stdout.write(`${line}\n${instructions(source, mountpoint)}`);
     });
   } finally {

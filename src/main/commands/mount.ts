@@ -1,12 +1,23 @@
-/** `sluice mount SOURCE MOUNTPOINT`. */
+/** `sluice mount [SOURCE MOUNTPOINT]`. */
 import { v7 as uuidv7 } from 'uuid';
 import { EXIT, type ExitCode, oneLine, SluiceError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/log.ts';
-import { type MountOptions, resolveOptions } from '../../shared/options.ts';
+import type { MountOptions } from '../../shared/options.ts';
+import { renderConfig } from '../config/print-config.ts';
+import {
+  type MountArguments,
+  type ResolvedMount,
+  readSettings,
+  resolveMount,
+  type Sources,
+  sourcesOf,
+} from '../config/sources.ts';
 import type { Daemon } from '../daemon.ts';
-import { type MountArguments, mountInput } from './arguments.ts';
+import { connectServiceManager, servingLine } from '../notify.ts';
 import { startInBackground, type TellParent } from './background.ts';
+import { Reloader } from './reloader.ts';
 import { superviseDaemon } from './supervise.ts';
+import { Verbosity } from './verbosity.ts';
 
 /** Starts a daemon: `startDaemon`, or a stand-in. */
 export type StartDaemon = (options: MountOptions, logger: Logger) => Promise<Daemon>;
@@ -18,21 +29,34 @@ export interface CommandContext {
   readonly start: StartDaemon;
   /** Set when this process is the one in the background. */
   readonly tellParent: TellParent | undefined;
+  /** Set when mount(8) calls. */
+  readonly helper?: {
+    readonly isVerbose: boolean;
+    /** A mount namespace to mount in: a file below /proc/PID. */
+    readonly namespace: string | undefined;
+  };
 }
 
 /**
- * Mounts, says so in one line, and serves until the mount is gone.
+ * Mounts, says so in one line, and serves until the mount is gone; with `--print-config` prints the
+ * settings instead.
  *
  * @returns the exit status of the process
  * @throws SluiceError when the mount does not come about
  */
 export async function runMount(given: MountArguments, context: CommandContext): Promise<ExitCode> {
-  const { options, warnings } = resolveMount(given);
-  if (options.background && context.tellParent === undefined) {
-    refuseForeignFd(options.mountpoint);
-    return mountInBackground(context.argv, warnings);
+  const sources = sourcesOf(given);
+  if (given.isPrinting) {
+    const settings = await readSettings(sources);
+    process.stdout.write(renderConfig(settings, sources.surroundings, given.warnings));
+    return EXIT.ok;
   }
-  return serve(options, warnings, context.start, (line) => {
+  const mount = await resolveMount(sources);
+  if (mount.options.background && context.tellParent === undefined) {
+    refuseForeignFd(mount.options.mountpoint);
+    return mountInBackground(context, mount.warnings);
+  }
+  return serve(mount, sources, context.start, (line) => {
     if (context.tellParent === undefined) {
       process.stdout.write(`${line}\n`);
     } else {
@@ -41,37 +65,37 @@ export async function runMount(given: MountArguments, context: CommandContext): 
   });
 }
 
-/** The settled options, with every warning on the way to them. */
-export function resolveMount(given: MountArguments): {
-  options: MountOptions;
-  warnings: readonly string[];
-} {
-  const { input, warnings } = mountInput(given);
-  const resolved = resolveOptions(input);
-  return { options: resolved.options, warnings: [...warnings, ...resolved.warnings] };
-}
-
 /**
  * Runs the daemon in this process. Paths are absolute by now, so the working directory can be left:
  * it may be what is mounted over, and would keep its file system busy.
+ *
+ * @param sources read again by a reload
  */
 export async function serve(
-  options: MountOptions,
-  warnings: readonly string[],
+  mount: ResolvedMount,
+  sources: Sources,
   start: StartDaemon,
   onReady: (line: string) => void,
 ): Promise<ExitCode> {
+  const { options, settings, warnings } = mount;
   const logger = createLogger({ ...options, mountId: uuidv7() });
   for (const warning of warnings) {
     logger.warn(warning);
   }
+  logger.debug({ settings: Object.fromEntries(settings) }, 'settings that are not by default');
+  const manager = connectServiceManager(process.env, logger);
   process.title = 'sluice';
   process.umask(0);
   process.chdir('/');
+  const verbosity = new Verbosity(logger, options.logLevel);
+  const reloader = new Reloader(sources, mount, logger, verbosity, manager);
   return superviseDaemon(
-    logger,
+    { logger, verbosity, reloader, manager },
     () => start(options, logger),
-    () => onReady(mountedLine(options)),
+    () => {
+      manager.ready(servingLine(options));
+      onReady(mountedLine(options));
+    },
   );
 }
 
@@ -89,14 +113,20 @@ function refuseForeignFd(mountpoint: string): void {
 
 /** The child resolves the same arguments again, but nobody sees its stderr. */
 async function mountInBackground(
-  argv: readonly string[],
+  { argv, helper }: CommandContext,
   warnings: readonly string[],
 ): Promise<ExitCode> {
+  warn(warnings);
+  const { line, exitCode } = await startInBackground(argv, helper?.namespace);
+  // Of a mount that works mount(8) says nothing, unless it was asked to.
+  if (exitCode !== EXIT.ok) process.stderr.write(`${line}\n`);
+  else if (helper === undefined || helper.isVerbose) process.stdout.write(`${line}\n`);
+  return exitCode as ExitCode;
+}
+
+/** Warnings of a command that does not serve, and so has no log. */
+export function warn(warnings: readonly string[]): void {
   for (const warning of warnings) {
     process.stderr.write(`sluice: warning: ${warning}\n`);
   }
-  const { line, exitCode } = await startInBackground(argv);
-  const stream = exitCode === EXIT.ok ? process.stdout : process.stderr;
-  stream.write(`${line}\n`);
-  return exitCode as ExitCode;
 }

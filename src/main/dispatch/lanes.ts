@@ -13,7 +13,7 @@ import { longWaitChecks } from '../../shared/memory/lock.ts';
 import { SLOT_STATE } from '../../shared/memory/request-slots.ts';
 import { RequestMemory, type SharedMemory } from '../../shared/memory/shared-memory.ts';
 import { EFFECT, laneThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
-import type { Context } from '../../shared/passthrough/context.ts';
+import type { Context, LogLevel } from '../../shared/passthrough/context.ts';
 import { recoverThread, reply, undoEffects } from '../../shared/passthrough/operations.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
@@ -26,7 +26,7 @@ export interface LaneEvents {
   onUnlocked(inode: number): void;
   /** A lane has answered a SETLKW. */
   onLockAnswered(uniqueLo: number, uniqueHi: number, isGranted: boolean): void;
-  onReport(level: 'warn' | 'error', key: string, text: string): void;
+  onReport(level: LogLevel, key: string, text: string): void;
   /** A lane died and was started again; its slot is free. */
   onRestart(): void;
 }
@@ -157,7 +157,11 @@ export class Lanes {
     this.#ctx.tables.stats.set(STAT.LANES_STARTED, this.count());
     const { port1, port2 } = new MessageChannel();
     const started = new Promise<void>((resolve, reject) => {
-      port1.on('message', (message: LaneMessage) => this.#onMessage(message, resolve));
+      const onStarted = (): void => {
+        this.#settings.logger.debug({ lane, threadId: journal.threadId() }, 'a lane serves');
+        resolve();
+      };
+      port1.on('message', (message: LaneMessage) => this.#onMessage(message, onStarted));
       const run = this.#pool.run({ ...task, memory, lane, port: port2 }, { transferList: [port2] });
       this.#ended[lane] = run.then(
         () => port1.close(),

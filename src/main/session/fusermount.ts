@@ -11,20 +11,24 @@ import { SluiceError } from '../../shared/errors.ts';
 import {
   AF_UNIX,
   MSG_CMSG_CLOEXEC,
-  SCM_RIGHTS,
   SOCK_CLOEXEC,
   SOCK_STREAM,
-  SOL_SOCKET,
 } from '../../shared/sys/constants.ts';
-import { addressOf, close, recvmsg, socketpair } from '../../shared/sys/libc.ts';
+import { addressOf, close, socketpair } from '../../shared/sys/libc.ts';
+import { receiveDescriptor } from '../../shared/sys/unix-socket.ts';
 
 const HELPER_TIMEOUT_MS = 10_000;
 /** The number the socket gets in the helper: the first after the standard three. */
 const HELPER_SOCKET_FD = 3;
 
+/** mount(8) runs its helpers without PATH. */
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
 /** The path of fusermount3, or of the older fusermount, in PATH. */
 export function findFusermount(): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(':').filter((folder) => folder !== '');
+  const folders = (process.env['PATH'] ?? DEFAULT_PATH)
+    .split(':')
+    .filter((folder) => folder !== '');
   const candidates = ['fusermount3', 'fusermount'].flatMap((name) =>
     folders.map((folder) => path.join(folder, name)),
   );
@@ -58,7 +62,7 @@ export function mountByHelper(program: string, mountpoint: string, options: stri
   });
   // With the helper's end closed a missing descriptor reads as end of file instead of a wait.
   close(sockets.theirs);
-  const fuseFd = receiveDescriptor(sockets.ours);
+  const fuseFd = receiveDescriptor(sockets.ours, MSG_CMSG_CLOEXEC) ?? -ERRNO.EPROTO;
   close(sockets.ours);
   if (run.status === 0 && fuseFd >= 0) {
     return fuseFd;
@@ -129,32 +133,6 @@ function openSockets(): { ours: number; theirs: number } {
     throw new SluiceError('ERR_SLUICE_SYSTEM', `cannot make a socket pair: ${errnoName(made)}`);
   }
   return { ours: fds[0] ?? -1, theirs: fds[1] ?? -1 };
-}
-
-/** One descriptor from the socket, or `-errno`; `-EPROTO` when the message carries none. */
-function receiveDescriptor(socket: number): number {
-  // struct msghdr, then one struct iovec, one data byte, and the control buffer with struct cmsghdr.
-  const iovecAt = 56;
-  const dataAt = 72;
-  const controlAt = 80;
-  const controlBytes = 24;
-  const memory = new DataView(new SharedArrayBuffer(controlAt + controlBytes));
-  const base = addressOf(memory);
-  memory.setBigUint64(16, BigInt(base + iovecAt), true);
-  memory.setBigUint64(24, 1n, true);
-  memory.setBigUint64(32, BigInt(base + controlAt), true);
-  memory.setBigUint64(40, BigInt(controlBytes), true);
-  memory.setBigUint64(iovecAt, BigInt(base + dataAt), true);
-  memory.setBigUint64(iovecAt + 8, 1n, true);
-  const received = recvmsg(socket, base, MSG_CMSG_CLOEXEC);
-  if (received < 0) {
-    return received;
-  }
-  const carriesOne =
-    memory.getBigUint64(controlAt, true) === 20n &&
-    memory.getInt32(controlAt + 8, true) === SOL_SOCKET &&
-    memory.getInt32(controlAt + 12, true) === SCM_RIGHTS;
-  return carriesOne ? memory.getInt32(controlAt + 16, true) : -ERRNO.EPROTO;
 }
 
 function runHelper(program: string, args: string[]): Promise<{ status: number; text: string }> {

@@ -110,6 +110,16 @@ function isOffered(flags: number, flags2: number, bit: number): boolean {
   return bit < 32 ? ((flags >>> bit) & 1) === 1 : ((flags2 >>> (bit - 32)) & 1) === 1;
 }
 
+function offeredFlags(
+  words: Uint32Array,
+  at: number,
+  lengthBytes: number,
+): { flags: number; flags2: number } {
+  const flags = words[at + (INIT_IN.flags >> 2)];
+  const hasFlags2 = lengthBytes >= INIT_IN.flags2 + 4 && isOffered(flags, 0, INIT_FLAG.INIT_EXT);
+  return { flags, flags2: hasFlags2 ? words[at + (INIT_IN.flags2 >> 2)] : 0 };
+}
+
 /**
  * Agrees on the features.
  * @param at word index of fuse_init_in in `words`
@@ -127,9 +137,7 @@ export function negotiate(
   const minor = words[at + (INIT_IN.minor >> 2)];
   if (major > FUSE_KERNEL_VERSION) return 0;
   if (major < FUSE_KERNEL_VERSION || minor < FUSE_MIN_MINOR_VERSION) return -ERRNO.EPROTO;
-  const flags = words[at + (INIT_IN.flags >> 2)];
-  const hasFlags2 = lengthBytes >= INIT_IN.flags2 + 4 && isOffered(flags, 0, INIT_FLAG.INIT_EXT);
-  const flags2 = hasFlags2 ? words[at + (INIT_IN.flags2 >> 2)] : 0;
+  const { flags, flags2 } = offeredFlags(words, at, lengthBytes);
   const features = new Set<InitFlagName>();
   for (const [name, isWanted] of WANTED) {
     if (isOffered(flags, flags2, INIT_FLAG[name]) && isWanted(wishes)) features.add(name);
@@ -150,6 +158,17 @@ export function negotiate(
     maxReadaheadBytes: words[at + (INIT_IN.max_readahead >> 2)],
     maxStackDepth: features.has('PASSTHROUGH') ? (wishes.isStackedSource ? 2 : 1) : 0,
   };
+}
+
+/** Every known feature the kernel offers, for a debug message. @param at as in negotiate() */
+export function offeredFeatures(
+  words: Uint32Array,
+  at: number,
+  lengthBytes: number,
+): InitFlagName[] {
+  const { flags, flags2 } = offeredFlags(words, at, lengthBytes);
+  const names = Object.keys(INIT_FLAG) as InitFlagName[];
+  return names.filter((name) => isOffered(flags, flags2, INIT_FLAG[name]));
 }
 
 /** Writes fuse_init_out at byte `at` of the reply memory. @returns its length */

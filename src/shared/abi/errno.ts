@@ -45,6 +45,7 @@ export const ERRNO = {
   ECONNABORTED: 103,
   ENOTCONN: 107,
   ETIMEDOUT: 110,
+  ECONNREFUSED: 111,
   ESTALE: 116,
   EDQUOT: 122,
 } as const;

@@ -49,7 +49,7 @@ import {
   utimensat,
 } from '../sys/libc.ts';
 import { callerHas, callerMayWrite } from './caller.ts';
-import { NEGOTIATED, type Validity } from './config.ts';
+import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, SCRATCH } from './context.ts';
 import { dropFileCapability } from './file-capability.ts';
 import { FORBIDDEN_ID } from './id-map.ts';
@@ -61,6 +61,7 @@ import {
   killsSetIds,
   modeWithoutSetIds,
 } from './set-ids.ts';
+import { TIMEOUT, validNanoseconds, validSeconds } from './timeouts.ts';
 
 /** The id that chown(2) takes for "leave it". */
 const UNCHANGED_ID = 0xffffffff;
@@ -120,9 +121,9 @@ export function wireDevice(major: number, minor: number): number {
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 
-function attrValidity(ctx: Context, slot: number): Validity {
+function attrValidity(ctx: Context, slot: number): number {
   const isDir = ctx.tables.inodes.fileType(slot) === S_IFDIR;
-  return isDir ? ctx.config.dirAttrValid : ctx.config.attrValid;
+  return ctx.timeouts.get(isDir ? TIMEOUT.DIR_ATTR : TIMEOUT.ATTR);
 }
 
 /**
@@ -159,8 +160,8 @@ function replyAttr(ctx: Context, slot: number, fd: number): number {
   const error = statxInto(ctx, fd, SCRATCH.STATX, STATX_BASIC_STATS);
   if (error < 0) return error;
   const valid = attrValidity(ctx, slot);
-  ctx.putWords(ATTR_OUT.attr_valid, valid.seconds, 0);
-  ctx.putWords(ATTR_OUT.attr_valid_nsec, valid.nanoseconds, 0);
+  ctx.putWords(ATTR_OUT.attr_valid, validSeconds(valid), 0);
+  ctx.putWords(ATTR_OUT.attr_valid_nsec, validNanoseconds(valid), 0);
   putAttr(ctx, ATTR_OUT.attr, SCRATCH.STATX, slot);
   return ATTR_OUT.SIZE;
 }
@@ -177,8 +178,8 @@ export function statxOperation(ctx: Context): number {
   if (error < 0) return error;
   const valid = attrValidity(ctx, slot);
   ctx.zero(0, STATX_OUT.SIZE);
-  ctx.putWords(STATX_OUT.attr_valid, valid.seconds, 0);
-  ctx.put32(STATX_OUT.attr_valid_nsec, valid.nanoseconds);
+  ctx.putWords(STATX_OUT.attr_valid, validSeconds(valid), 0);
+  ctx.put32(STATX_OUT.attr_valid_nsec, validNanoseconds(valid));
   // struct fuse_statx is laid out as statx(2) up to the device numbers; what follows stays zero.
   const from = ctx.scratch + SCRATCH.STATX;
   const to = ctx.out + STATX_OUT.stat;

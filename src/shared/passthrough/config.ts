@@ -2,29 +2,12 @@ import type { IdMap } from './id-map.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
 import type { XattrMap } from './xattr-map.ts';
 
-/** A validity as the wire wants it. */
-export interface Validity {
-  readonly seconds: number;
-  readonly nanoseconds: number;
-}
-
-/** Milliseconds to a wire validity. */
-export function validity(ms: number): Validity {
-  const seconds = Math.floor(ms / 1000);
-  return { seconds, nanoseconds: Math.round((ms - seconds * 1000) * 1e6) };
-}
-
 export type CachePolicyName = 'never' | 'metadata' | 'auto' | 'always';
 export type FileHandleMode = 'never' | 'prefer' | 'mandatory';
 
 /** What the operations have to know; the same on every thread, constant for a mount's life. */
 export interface PassthroughConfig {
   readonly cache: CachePolicyName;
-  readonly entryValid: Validity;
-  readonly attrValid: Validity;
-  readonly dirEntryValid: Validity;
-  readonly dirAttrValid: Validity;
-  readonly negativeValid: Validity;
   readonly noReaddir: boolean;
   readonly sealSize: boolean;
   readonly useHostIno: boolean;
@@ -87,6 +70,8 @@ export const NEGOTIATED = {
 export const EXTRA = {
   /** Int32 cell: NEGOTIATED bits. Written by main at INIT; read by every thread per request. */
   NEGOTIATED: 0,
+  /** The cells of Timeouts, which stand before UNIQUE_INO_AT. */
+  TIMEOUTS_AT: 4,
   UNIQUE_INO_AT: 64,
   byteLength: 64 + UniqueInoGenerator.byteLength,
 } as const;

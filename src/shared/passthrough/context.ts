@@ -18,6 +18,7 @@ import { extensionBytes } from './extensions.ts';
 import { mapId } from './id-map.ts';
 import { leaveBacking } from './kernel-passthrough.ts';
 import { MountErrorReporter } from './mount-error.ts';
+import { Timeouts } from './timeouts.ts';
 import type { Tracer } from './trace.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
 
@@ -54,9 +55,12 @@ export const SCRATCH = {
   DIRENTS: 4096,
 } as const;
 
-export type LogLevel = 'warn' | 'error';
+export type LogLevel = 'debug' | 'warn' | 'error';
 
-/** How an operation tells the operator something; `key` names what is said once and then counted. */
+/**
+ * How an operation tells the operator something; `key` names what is said once and then counted.
+ * Never per request: debug messages are for what is rare, too.
+ */
 export type Report = (level: LogLevel, key: string, message: string) => void;
 
 export interface ContextEnvironment {
@@ -83,6 +87,7 @@ export class Context {
   readonly report: Report;
   readonly tracer: Tracer | undefined;
   readonly uniqueIno: UniqueInoGenerator;
+  readonly timeouts: Timeouts;
   readonly credentials = new Credentials();
   readonly mountErrors = new MountErrorReporter();
   readonly u8: Uint8Array;
@@ -154,6 +159,7 @@ export class Context {
     const capability = config.xattrMap?.capability;
     this.capabilityName = capability === undefined ? undefined : new CString(capability);
     this.uniqueIno = new UniqueInoGenerator(memory.extra, EXTRA.UNIQUE_INO_AT);
+    this.timeouts = new Timeouts(memory.extra, EXTRA.TIMEOUTS_AT);
     const requests = this.tables.requests;
     this.u8 = requests.u8;
     this.u32 = requests.u32;

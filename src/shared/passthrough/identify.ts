@@ -9,9 +9,10 @@ import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { AT_EMPTY_PATH, S_IFDIR, S_IFMT, STATX, STATX_BASIC_STATS } from '../sys/constants.ts';
 import { nameToHandleAt } from '../sys/libc.ts';
 import { putAttr, statxInto } from './attributes.ts';
-import { NEGOTIATED, type Validity } from './config.ts';
+import { NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
 import { budgetExhausted, cacheInodeFd } from './inode-access.ts';
+import { TIMEOUT, validNanoseconds, validSeconds } from './timeouts.ts';
 
 /** How a looked-up file came to us, which decides about its descriptor. */
 export const KEEP = {
@@ -147,8 +148,8 @@ export function chooseShownIno(ctx: Context, slot: number): void {
 export function putEntry(ctx: Context, offset: number, slot: number, parent: number): void {
   const { inodes } = ctx.tables;
   const isDir = inodes.fileType(slot) === S_IFDIR;
-  const entryValid = isDir ? ctx.config.dirEntryValid : ctx.config.entryValid;
-  const attrValid = isDir ? ctx.config.dirAttrValid : ctx.config.attrValid;
+  const entryValid = ctx.timeouts.get(isDir ? TIMEOUT.DIR_ENTRY : TIMEOUT.ENTRY);
+  const attrValid = ctx.timeouts.get(isDir ? TIMEOUT.DIR_ATTR : TIMEOUT.ATTR);
   ctx.putWords(offset + ENTRY_OUT.nodeid, slot, inodes.epoch(slot));
   ctx.putWords(offset + ENTRY_OUT.generation, inodes.generation(slot), 0);
   putEntryValidity(ctx, offset, entryValid, attrValid);
@@ -165,16 +166,18 @@ function isSubmount(ctx: Context, slot: number, parent: number): boolean {
   return inodes.mount(slot) !== inodes.mount(parent) || inodes.dev(slot) !== inodes.dev(parent);
 }
 
-function putEntryValidity(ctx: Context, offset: number, entry: Validity, attr: Validity): void {
-  ctx.putWords(offset + ENTRY_OUT.entry_valid, entry.seconds, 0);
-  ctx.putWords(offset + ENTRY_OUT.attr_valid, attr.seconds, 0);
-  ctx.put32(offset + ENTRY_OUT.entry_valid_nsec, entry.nanoseconds);
-  ctx.put32(offset + ENTRY_OUT.attr_valid_nsec, attr.nanoseconds);
+/** @param entry @param attr values of {@link Timeouts.get} */
+function putEntryValidity(ctx: Context, offset: number, entry: number, attr: number): void {
+  ctx.putWords(offset + ENTRY_OUT.entry_valid, validSeconds(entry), 0);
+  ctx.putWords(offset + ENTRY_OUT.attr_valid, validSeconds(attr), 0);
+  ctx.put32(offset + ENTRY_OUT.entry_valid_nsec, validNanoseconds(entry));
+  ctx.put32(offset + ENTRY_OUT.attr_valid_nsec, validNanoseconds(attr));
 }
 
 /** Writes the reply "no such name", which the kernel may remember. @returns the body's length */
 export function putNegativeEntry(ctx: Context): number {
   ctx.zero(0, ENTRY_OUT.SIZE);
-  putEntryValidity(ctx, 0, ctx.config.negativeValid, ctx.config.negativeValid);
+  const valid = ctx.timeouts.get(TIMEOUT.NEGATIVE);
+  putEntryValidity(ctx, 0, valid, valid);
   return ENTRY_OUT.SIZE;
 }

@@ -82,6 +82,19 @@ function warnOfInodeNumbers(ctx: Context): void {
   );
 }
 
+function reportNewMount(ctx: Context, place: number, fsType: number, flags: number): void {
+  const at = ctx.scratch + SCRATCH.STATX2;
+  const major = ctx.u32[(at + STATX.dev_major) >> 2];
+  const minor = ctx.u32[(at + STATX.dev_minor) >> 2];
+  const how = (flags & MOUNT_FLAG.HANDLES) !== 0 ? 'file handles' : 'a descriptor for each inode';
+  const where = (flags & MOUNT_FLAG.LOCAL) !== 0 ? 'local' : 'may wait for a server';
+  ctx.report(
+    'debug',
+    'mount',
+    `backing mount ${place}: type 0x${fsType.toString(16)}, device ${major}:${minor}, ${how}, ${where}`,
+  );
+}
+
 function addMount(ctx: Context, fd: number, idLo: number, idHi: number): number {
   const { mounts } = ctx.tables;
   const error = fstatfs(fd, ctx.scratchAddress(SCRATCH.STATFS));
@@ -95,7 +108,10 @@ function addMount(ctx: Context, fd: number, idLo: number, idHi: number): number 
   const place = mounts.add(idLo, idHi, deviceOf(ctx, SCRATCH.STATX2), fsType, mountFd, flags);
   if (!mounts.added && mountFd >= 0) close(mountFd);
   if (place >= 0) {
-    if (mounts.added && place !== ROOT_PLACE) warnOfInodeNumbers(ctx);
+    if (mounts.added) {
+      reportNewMount(ctx, place, fsType, flags);
+      if (place !== ROOT_PLACE) warnOfInodeNumbers(ctx);
+    }
     return place;
   }
   ctx.report(

@@ -40,6 +40,7 @@ import { budgetExhausted, cachedInodeFd, cacheInodeFd, inodeFd, procPath } from 
 import { checkInside, isRootOfTree } from './inside.ts';
 import { acquireMount } from './mounts.ts';
 import { setSecurityLabel } from './security-label.ts';
+import { TIMEOUT } from './timeouts.ts';
 
 /** renameat2(2); the others never remove a name. */
 const RENAME_WHITEOUT = 4;
@@ -153,8 +154,7 @@ function lookupBlocking(ctx: Context, parent: number, name: number): number {
 }
 
 function missing(ctx: Context): number {
-  const { seconds, nanoseconds } = ctx.config.negativeValid;
-  return seconds === 0 && nanoseconds === 0 ? -ERRNO.ENOENT : putNegativeEntry(ctx);
+  return ctx.timeouts.get(TIMEOUT.NEGATIVE) === 0 ? -ERRNO.ENOENT : putNegativeEntry(ctx);
 }
 
 /**

@@ -196,10 +196,15 @@ export const FD_CLOEXEC = 1;
 export const RLIMIT_NOFILE = 7;
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
+/** struct sockaddr_un: the family, then up to 108 bytes of path. */
+export const SOCKADDR_UN = { SIZE: 110, path: 2, PATH_SIZE: 108 } as const;
 
 export const PR_SET_KEEPCAPS = 8;
 

@@ -84,6 +84,18 @@ const c = {
   fchdir: declare('fchdir', 'int', ['int']),
   eventfd: declare('eventfd', 'int', ['uint32_t', 'int']),
   poll: declare('poll', 'int', ['uintptr_t', 'unsigned long', 'int']),
+  socket: declare('socket', 'int', ['int', 'int', 'int']),
+  sendto: declare('sendto', 'ssize_t', [
+    'int',
+    'uintptr_t',
+    'size_t',
+    'int',
+    'uintptr_t',
+    'uint32_t',
+  ]),
+  connect: declare('connect', 'int', ['int', 'uintptr_t', 'uint32_t']),
+  sendmsg: declare('sendmsg', 'ssize_t', ['int', 'uintptr_t', 'int']),
+  execv: declare('execv', 'int', ['uintptr_t', 'uintptr_t']),
   socketpair: declare('socketpair', 'int', ['int', 'int', 'int', 'uintptr_t']),
   recvmsg: declare('recvmsg', 'ssize_t', ['int', 'uintptr_t', 'int']),
   exitNow: declare('_exit', 'void', ['int']),
@@ -449,6 +461,38 @@ export function eventfd(initial: number, flags: number): number {
 /** poll(2). */
 export function poll(fds: number, count: number, timeoutMs: number): number {
   return result(c.poll(fds, count, timeoutMs));
+}
+
+/** socket(2). */
+export function socket(domain: number, type: number, protocol: number): number {
+  return result(c.socket(domain, type, protocol));
+}
+
+/** sendto(2); `address` is the address of a socket address of `addressBytes`. */
+export function sendto(
+  fd: number,
+  buffer: number,
+  sizeBytes: number,
+  flags: number,
+  address: number,
+  addressBytes: number,
+): number {
+  return result(c.sendto(fd, buffer, sizeBytes, flags, address, addressBytes));
+}
+
+/** connect(2); `address` is the address of a socket address of `addressBytes`. */
+export function connect(fd: number, address: number, addressBytes: number): number {
+  return result(c.connect(fd, address, addressBytes));
+}
+
+/** sendmsg(2). */
+export function sendmsg(fd: number, message: number, flags: number): number {
+  return result(c.sendmsg(fd, message, flags));
+}
+
+/** execv(3); `argv` is the address of addresses, the last one 0. Returns only when it fails. */
+export function execv(path: number, argv: number): number {
+  return result(c.execv(path, argv));
 }
 
 /** socketpair(2); `fds` is the address of two ints. */
