@@ -24,8 +24,10 @@ import { SPARE_LANES } from './dispatch/policy.ts';
 /** Descriptors outside the budget: Node's own, the device, and what requests open for themselves. */
 const FD_RESERVE_BASE = 40;
 const FD_RESERVE_PER_LANE = 4;
-/** The exporter: its loop, two listeners at the most, and all that may connect to them. */
-const FD_RESERVE_EXPORTER = 8 + 2 * MAX_CONNECTIONS;
+/** The loop of the exporter, which watches also where nobody wants metrics. */
+const FD_RESERVE_EXPORTER = 6;
+/** Its two listeners at the most, and all that may connect to them. */
+const FD_RESERVE_METRICS = 2 + 2 * MAX_CONNECTIONS;
 /** The control socket and its clients. */
 const FD_RESERVE_CONTROL = 1 + MAX_CONTROL_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
@@ -44,8 +46,9 @@ export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
   const reserve =
     FD_RESERVE_BASE +
     FD_RESERVE_CONTROL +
+    FD_RESERVE_EXPORTER +
     FD_RESERVE_PER_LANE * options.lanes +
-    (options.metrics ? FD_RESERVE_EXPORTER : 0);
+    (options.metrics ? FD_RESERVE_METRICS : 0);
   const most = Math.min(fdLimit - reserve, 1 << 20);
   if (most < MIN_FD_BUDGET) {
     throw new SluiceError(

@@ -5,7 +5,14 @@ import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
-import { countLogsIn, type Logger, logOnce, mountIdOf, type OnceLogger } from '../shared/log.ts';
+import {
+  countLogsIn,
+  type Logger,
+  logOnce,
+  logSinkOf,
+  mountIdOf,
+  type OnceLogger,
+} from '../shared/log.ts';
 import type { MountOptions } from '../shared/options.ts';
 import { NEGOTIATED } from '../shared/passthrough/config.ts';
 import { reply } from '../shared/passthrough/operations.ts';
@@ -30,7 +37,13 @@ import { ControlDesk, type Controlled } from './control/desk.ts';
 import { type ControlServer, openControl } from './control/server.ts';
 import { Dispatcher } from './dispatch/dispatcher.ts';
 import { Lanes } from './dispatch/lanes.ts';
-import { RECEIVE_BATCH, SPARE_LANES, STARVATION_CHECK_MS } from './dispatch/policy.ts';
+import {
+  MAX_DEADLINE_TICK_MS,
+  MIN_DEADLINE_TICK_MS,
+  RECEIVE_BATCH,
+  SPARE_LANES,
+  STARVATION_CHECK_MS,
+} from './dispatch/policy.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
@@ -143,6 +156,7 @@ class Mount implements Daemon {
   #starvationTimer: NodeJS.Timeout | undefined;
   #control: ControlServer | undefined;
   #negotiated: Negotiated | undefined;
+  #deadlineTimer: NodeJS.Timeout | undefined;
   #isInitialised = false;
   #onInitialised: (() => void) | undefined;
   #onInitFailed: ((error: SluiceError) => void) | undefined;
@@ -222,6 +236,8 @@ class Mount implements Daemon {
   reconfigure(options: MountOptions): void {
     this.#options = options;
     this.#fs.reconfigure(options);
+    this.#exporter?.reconfigure(options);
+    this.#watchDeadline();
   }
 
   status(): DaemonStatus {
@@ -282,12 +298,12 @@ class Mount implements Daemon {
 
   /** It starts while we mount; a failure is met by who awaits it. */
   #startExporter(): Promise<void> {
-    const task = exporterTaskOf(this.#options, this.#fs.memory, {
+    const log = logSinkOf(this.#logger);
+    const task = exporterTaskOf(this.#options, this.#fs.memory, log, {
       mountId: this.id,
       source: this.#source,
       mountpoint: this.#mountpoint,
     });
-    if (task === undefined) return Promise.resolve();
     this.#exporter = new Exporter(task, this.#logger);
     const started = this.#exporter.start();
     started.catch(() => undefined);
@@ -369,7 +385,9 @@ class Mount implements Daemon {
     this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#closers.push(() => clearInterval(this.#starvationTimer));
+    this.#closers.push(() => clearInterval(this.#deadlineTimer));
     this.#closers.push(logScarcity(this.#fs.ctx.tables, this.#logger));
+    this.#watchDeadline();
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
@@ -409,6 +427,16 @@ class Mount implements Daemon {
       clearInterval(this.#starvationTimer);
       this.#starvationTimer = undefined;
     }, STARVATION_CHECK_MS);
+  }
+
+  /** Looks after op_timeout, as it is now. */
+  #watchDeadline(): void {
+    clearInterval(this.#deadlineTimer);
+    const { opTimeoutMs } = this.#options;
+    this.#dispatcher.setDeadline(opTimeoutMs > 0);
+    if (opTimeoutMs === 0 || this.#finishing !== undefined) return;
+    const tickMs = Math.max(MIN_DEADLINE_TICK_MS, Math.min(opTimeoutMs / 4, MAX_DEADLINE_TICK_MS));
+    this.#deadlineTimer = setInterval(() => this.#dispatcher.expire(opTimeoutMs), tickMs);
   }
 
   // ---- control socket ----

@@ -1,8 +1,8 @@
-/** The exporter's thread as main sees it: started with the mount, started again when it dies. */
+/** The thread of exporter and watchdog as main sees it: started with the mount, and again when it dies. */
 import { Worker } from 'node:worker_threads';
 import { SluiceError } from '../shared/errors.ts';
 import type { ExporterReport, ExporterTask, SessionFacts } from '../shared/exporter-messages.ts';
-import type { Logger } from '../shared/log.ts';
+import type { Logger, LogSink } from '../shared/log.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import type { MountOptions } from '../shared/options.ts';
 import { packageVersion } from '../shared/version.ts';
@@ -14,25 +14,27 @@ const STOP_TIMEOUT_MS = 2000;
 
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16 };
 
-/** What the exporter is to do for a mount; undefined when nobody wants metrics. */
+/** What the exporter is to do for a mount: where nobody wants metrics, it only watches. */
 export function exporterTaskOf(
   options: MountOptions,
   memory: SharedMemory,
+  log: LogSink | undefined,
   names: { readonly mountId: string; readonly source: string; readonly mountpoint: string },
-): ExporterTask | undefined {
-  const { metricsSocket, isMetricsPortGiven } = options;
+): ExporterTask {
+  const { metrics, metricsSocket, isMetricsPortGiven } = options;
   // Who asks for a socket has said where; the port of the default comes only with nothing said.
-  const hasPort = isMetricsPortGiven || metricsSocket === undefined;
-  if (!options.metrics) return undefined;
+  const hasPort = metrics && (isMetricsPortGiven || metricsSocket === undefined);
   return {
     memory,
     listen: {
       address: options.metricsAddress,
       port: hasPort ? options.metricsPort : undefined,
       isPortAsked: isMetricsPortGiven,
-      socket: metricsSocket,
+      socket: metrics ? metricsSocket : undefined,
     },
     stuckTimeoutMs: options.stuckTimeoutMs,
+    slowTimeoutMs: options.slowTimeoutMs,
+    log,
     info: {
       version: packageVersion(),
       node: process.version,
@@ -46,8 +48,8 @@ export function exporterTaskOf(
 }
 
 export class Exporter {
-  readonly #task: ExporterTask;
   readonly #logger: Logger;
+  #task: ExporterTask;
   #worker: Worker | undefined;
   #ended: Promise<void> = Promise.resolve();
   #isStopping = false;
@@ -72,6 +74,10 @@ export class Exporter {
     return new Promise((resolve, reject) => {
       let isStarted = false;
       worker.on('message', (report: ExporterReport) => {
+        if (report.kind === 'log') {
+          this.#logger[report.level](report.fields, report.message);
+          return;
+        }
         isStarted = true;
         if (report.kind === 'refused') reject(new SluiceError('ERR_SLUICE_OPTION', report.message));
         else this.#onListening(report.places);
@@ -93,6 +99,12 @@ export class Exporter {
     this.#worker?.postMessage({ kind: 'session', facts });
   }
 
+  /** Takes over what a reload may change. */
+  reconfigure({ slowTimeoutMs }: MountOptions): void {
+    this.#task = { ...this.#task, slowTimeoutMs };
+    this.#worker?.postMessage({ kind: 'slowTimeout', slowTimeoutMs });
+  }
+
   /** Ends the thread. */
   async stop(): Promise<void> {
     this.#isStopping = true;
@@ -106,15 +118,14 @@ export class Exporter {
   }
 
   #onListening(places: readonly string[]): void {
-    const { listen } = this.#task;
+    const { port, address } = this.#task.listen;
     if (places.length > 0) {
       this.#logger.info({ places }, 'metrics and health are served');
-      return;
+    } else if (port !== undefined) {
+      this.#logger.info(
+        `metrics are not served: port ${port} on ${address} is in use, maybe by another mount; give --metrics-port or --metrics-socket`,
+      );
     }
-    this.#logger.info(
-      `metrics are not served: port ${listen.port} on ${listen.address} is in use, maybe by another mount; give --metrics-port or --metrics-socket`,
-    );
-    this.#worker?.postMessage({ kind: 'stop' });
   }
 
   #onDeath(error: Error): void {
@@ -142,7 +153,7 @@ export class Exporter {
 function startError(cause: Error): SluiceError {
   return new SluiceError(
     'ERR_SLUICE_SYSTEM',
-    `the exporter of metrics cannot be started (${cause.message}); --no-metrics does without`,
+    `the thread that watches the others cannot be started (${cause.message})`,
     { cause },
   );
 }

@@ -1,6 +1,7 @@
 /**
  * Numbers of a running mount, for people and tests.
  */
+import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
 import type { ThreadTables } from '../shared/memory/shared-memory.ts';
 import { laneThread } from '../shared/memory/thread-journal.ts';
 import { errorsOf, requestsOf } from '../shared/request-stats.ts';
@@ -35,6 +36,8 @@ export interface DaemonStatus {
   readonly kernelOpens: number;
   readonly daemonOpens: number;
   readonly backingMounts: number;
+  /** Of these: mounts of which main runs nothing any more, having been caught in a call there. */
+  readonly lanesOnlyMounts: number;
   readonly lanes: number;
   readonly laneRestarts: number;
   /** Requests dealt with, also those that have no reply. */
@@ -47,6 +50,9 @@ export interface DaemonStatus {
   readonly exceptions: number;
   readonly droppedReplies: number;
   readonly interrupts: number;
+  /** Operations that took longer than slow_timeout, and requests answered ETIMEDOUT. */
+  readonly slowOperations: number;
+  readonly timeouts: number;
   readonly forgets: number;
   readonly readBytes: number;
   readonly writtenBytes: number;
@@ -85,6 +91,7 @@ export function loadOf(tables: ThreadTables, lanes: number, parked: number): Dae
     kernelOpens: stats.sum(STAT.BACKING_OPENS),
     daemonOpens: stats.sum(STAT.BACKING_FALLBACKS),
     backingMounts: mounts.count(),
+    lanesOnlyMounts: mounts.countWith(MOUNT_FLAG.LANES_ONLY),
     lanes,
     laneRestarts: stats.sum(STAT.LANE_RESTARTS),
     requests,
@@ -94,6 +101,9 @@ export function loadOf(tables: ThreadTables, lanes: number, parked: number): Dae
     exceptions: stats.sum(STAT.EXCEPTIONS),
     droppedReplies: stats.sum(STAT.DROPPED_REPLIES),
     interrupts: stats.sum(STAT.INTERRUPTS),
+    slowOperations:
+      stats.sum(STAT.SLOW_IN_QUEUE) + stats.sum(STAT.SLOW_IN_LANE) + stats.sum(STAT.SLOW_ON_MAIN),
+    timeouts: stats.sum(STAT.TIMEOUTS),
     forgets: stats.sum(STAT.FORGETS),
     readBytes: stats.sum(STAT.BYTES_READ),
     writtenBytes: stats.sum(STAT.BYTES_WRITTEN),

@@ -1,11 +1,12 @@
 /** What main and the exporter's thread tell each other. */
+import type { LogSink } from './log.ts';
 import type { SharedMemory } from './memory/shared-memory.ts';
 import type { InfoLabel } from './metrics-table.ts';
 
 /** Connections a server of metrics has at once; more are closed. */
 export const MAX_CONNECTIONS = 16;
 
-/** Where metrics are asked for. */
+/** Where metrics are asked for; nowhere, where nobody wants any. */
 export interface ListenPlan {
   readonly address: string;
   /** undefined: no port. 0: any free one. */
@@ -22,6 +23,10 @@ export interface ExporterTask {
   readonly listen: ListenPlan;
   /** After so long in one call a thread counts as stuck. */
   readonly stuckTimeoutMs: number;
+  /** After so long an operation is logged; 0: none is. */
+  readonly slowTimeoutMs: number;
+  /** Where to log; undefined: main does it, when it can. */
+  readonly log: LogSink | undefined;
   /** Labels of `_info` metrics, as far as they are known at the start. */
   readonly info: Readonly<Partial<Record<InfoLabel, string>>>;
 }
@@ -35,10 +40,18 @@ export interface SessionFacts {
 
 export type ExporterOrder =
   | { readonly kind: 'session'; readonly facts: SessionFacts }
+  /** A reload has changed it. */
+  | { readonly kind: 'slowTimeout'; readonly slowTimeoutMs: number }
   | { readonly kind: 'stop' };
 
 export type ExporterReport =
   /** It serves at these places; at none when the port it was to take if free is not. */
   | { readonly kind: 'listening'; readonly places: readonly string[] }
   /** It cannot serve where it was asked to. */
-  | { readonly kind: 'refused'; readonly message: string };
+  | { readonly kind: 'refused'; readonly message: string }
+  | {
+      readonly kind: 'log';
+      readonly level: 'warn' | 'error';
+      readonly fields: Readonly<Record<string, unknown>>;
+      readonly message: string;
+    };

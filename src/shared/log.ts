@@ -20,6 +20,17 @@ export interface LoggerSettings {
   readonly logFile: string | undefined;
 }
 
+/** Where a logger's lines go, for a thread that writes some itself because main may not be able to. */
+export interface LogSink {
+  readonly fd: number;
+  /** Text for people instead of JSON. */
+  readonly isPretty: boolean;
+  readonly isColored: boolean;
+  /** Lines below it are not written. */
+  readonly level: LogLevel;
+  readonly mountId: string;
+}
+
 /**
  * A logger of one mount instance. In-process and synchronous: a line is out when the call returns.
  *
@@ -49,6 +60,8 @@ export function createLogger(settings: LoggerSettings): Logger {
     stream,
   );
   countsOf.set(logger, counts);
+  const { logLevel: level, mountId } = settings;
+  sinkOf.set(logger, { fd, isPretty, isColored: isTerminal, level, mountId });
   return logger;
 }
 
@@ -73,6 +86,12 @@ class LogCounts {
 }
 
 const countsOf = new WeakMap<Logger, LogCounts>();
+const sinkOf = new WeakMap<Logger, LogSink>();
+
+/** Where the lines of a logger of {@link createLogger} go; undefined for a logger from elsewhere. */
+export function logSinkOf(logger: Logger): LogSink | undefined {
+  return sinkOf.get(logger);
+}
 
 /**
  * Has the lines of a logger of {@link createLogger}, and of its children, counted by level in six

@@ -346,6 +346,36 @@ export const METRICS = [
     help: 'File systems below the source of which the kernel knows a file, each with a ring of its own',
     reading: 'backingMounts',
   },
+  // ---- slow and stuck ----
+  {
+    name: 'sluice_slow_operations_total',
+    type: 'counter',
+    group: 'Slow and stuck',
+    help: 'Operations that took longer than slow_timeout, counted when that had passed, by where they were then: waiting for a lane, run by a lane, or by main',
+    labels: { where: ['queue', 'lane', 'main'] },
+    cells: ['SLOW_IN_QUEUE', 'SLOW_IN_LANE', 'SLOW_ON_MAIN'],
+  },
+  {
+    name: 'sluice_timeouts_total',
+    type: 'counter',
+    group: 'Slow and stuck',
+    help: 'Requests that main answered ETIMEDOUT because op_timeout had passed',
+    cells: ['TIMEOUTS'],
+  },
+  {
+    name: 'sluice_main_stuck_total',
+    type: 'counter',
+    group: 'Slow and stuck',
+    help: 'How often the main thread was caught waiting in a call, where it never should',
+    cells: ['MAIN_STUCK'],
+  },
+  {
+    name: 'sluice_mounts_lanes_only',
+    type: 'gauge',
+    group: 'Slow and stuck',
+    help: 'Backing mounts in whose calls main was caught, and of which it runs nothing any more: 0 on a healthy mount',
+    reading: 'mountsLanesOnly',
+  },
   // ---- inodes, handles, descriptors ----
   {
     name: 'sluice_inodes',

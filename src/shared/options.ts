@@ -348,6 +348,8 @@ export function resolveOptions(
     metricsSocket:
       metricsSocket === undefined ? undefined : absolutePath(metricsSocket, workingDirectory),
     stuckTimeoutMs: toMs(values.stuckTimeout),
+    slowTimeoutMs: toMs(values.slowTimeout),
+    opTimeoutMs: toMs(values.opTimeout),
     background: values.background,
     stopTimeoutMs: toMs(stopTimeout),
     runtimeDir: runtimeDir === undefined ? undefined : absolutePath(runtimeDir, workingDirectory),

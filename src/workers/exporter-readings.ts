@@ -1,5 +1,7 @@
 /** What is read at a scrape: the tables that threads share, the kernel's count, the process. */
 import { readFileSync } from 'node:fs';
+import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
+import { SLOT_STATE } from '../shared/memory/request-slots.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
 import { laneThread, MAIN_THREAD, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import type { ReadingName } from '../shared/metrics-table.ts';
@@ -34,11 +36,6 @@ class LaneStates {
       return Math.max(0, this.#tables.stats.sum(STAT.LANES_STARTED) - running);
     }
     return this.#journals.filter((_, lane) => this.#stateOf(lane) === state).length;
-  }
-
-  /** Lanes that are at a request, stuck or not. */
-  executing(): number {
-    return this.count('busy') + this.count('stuck');
   }
 
   /** How long the lane that has been at one request longest has been at it, seconds. */
@@ -79,8 +76,9 @@ export function makeReadings(tables: ThreadTables, memory: SharedMemory, health:
   // Main always holds one slot to receive into.
   const slotsUsed = (): number => Math.max(0, slots.inUse() - 1);
   const inFlight: Readonly<Record<string, () => number>> = {
-    queued: () => Math.max(0, slotsUsed() - lanes.executing()),
-    executing: () => lanes.executing(),
+    // Not those that were answered and still have their slots.
+    queued: () => slots.countIn(SLOT_STATE.QUEUED, SLOT_STATE.HANDED),
+    executing: () => slots.countIn(SLOT_STATE.EXECUTING, SLOT_STATE.REPLYING),
     parked: () => stats.sum(STAT.PARKED_NOW),
     lock_wait: () => locks.waits(),
   };
@@ -98,6 +96,7 @@ export function makeReadings(tables: ThreadTables, memory: SharedMemory, health:
     slotsUsed,
     slotsCapacity: () => smallSlots + largeSlots - 1,
     backingMounts: () => mounts.count(),
+    mountsLanesOnly: () => mounts.countWith(MOUNT_FLAG.LANES_ONLY),
     inodes: () => inodes.count(),
     inodesCapacity: () => inodes.capacity,
     openHandles: (kind) => (kind === 'file' ? handles.openFiles() : handles.openDirectories()),

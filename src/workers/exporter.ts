@@ -1,61 +1,47 @@
 /**
- * The exporter: a thread of its own that renders the metrics and answers about health. It reads what
- * the others write and asks nobody, so a scrape costs main nothing, and a main that hangs is told of.
+ * The exporter: a thread of its own that renders the metrics, answers about health, and looks after
+ * the other threads. It reads what those write and asks nobody, so a scrape costs main nothing, and a
+ * main that hangs is told of. Without metrics it runs all the same, as the watchdog.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { nowUs } from '../shared/clock.ts';
 import type {
   ExporterOrder,
   ExporterReport,
   ExporterTask,
   ListenPlan,
 } from '../shared/exporter-messages.ts';
-import { openTables } from '../shared/memory/shared-memory.ts';
-import { EXPORTER_THREAD, laneThread } from '../shared/memory/thread-journal.ts';
-import { STAT } from '../shared/stats-layout.ts';
+import type { LogSink } from '../shared/log.ts';
+import { openTables, type ThreadTables } from '../shared/memory/shared-memory.ts';
+import type { StatsBlock } from '../shared/memory/stats-block.ts';
+import { EXPORTER_THREAD } from '../shared/memory/thread-journal.ts';
 import { Health } from './exporter-health.ts';
 import { type HttpRoutes, HttpServer } from './exporter-http.ts';
-import { registerMetrics } from './exporter-metrics.ts';
-import { makeReadings } from './exporter-readings.ts';
 import { clearSocketPath, SocketPathError } from './exporter-socket.ts';
+import { Watchdog } from './watchdog.ts';
+import { type LogLine, WatchdogLog } from './watchdog-log.ts';
 
 class Exporter {
   readonly #task: ExporterTask;
+  readonly #tables: ThreadTables;
   readonly #health: Health;
-  readonly #routes: HttpRoutes;
   readonly #servers: HttpServer[] = [];
+  readonly #watchdog: Watchdog;
+  readonly #stopWatching: () => void;
+  #routes: HttpRoutes | undefined;
 
   constructor(task: ExporterTask) {
     this.#task = task;
-    const { memory } = task;
+    const { memory, slowTimeoutMs, stuckTimeoutMs } = task;
     // It only reads: it takes no lock, removes nothing and closes nothing.
-    const tables = openTables(memory, EXPORTER_THREAD, {
+    this.#tables = openTables(memory, EXPORTER_THREAD, {
       onInodeRemoved: () => undefined,
       onHandleFree: () => undefined,
     });
-    const { stats } = tables;
-    this.#health = new Health(tables, memory, task.stuckTimeoutMs);
-    const registry = registerMetrics({
-      stats,
-      readings: makeReadings(tables, memory, this.#health),
-      maxLanes: memory.geometry.maxLanes,
-      currentUs: (lane) => 1000 * this.#health.busyMs(laneThread(lane)),
-      info: (label) => this.#health.session?.info[label] ?? task.info[label] ?? '',
-    });
-    this.#routes = {
-      metricsType: registry.contentType,
-      metrics: async () => {
-        const startedUs = nowUs();
-        const text = await registry.metrics();
-        stats.add(STAT.SCRAPES, 1);
-        stats.add(STAT.SCRAPE_US, nowUs() - startedUs);
-        stats.add(STAT.SCRAPE_BYTES, Buffer.byteLength(text));
-        return text;
-      },
-      whyNotLive: () => this.#health.whyNotLive(),
-      whyNotReady: () => this.#health.whyNotReady(),
-      onCut: () => stats.add(STAT.HTTP_CUT, 1),
-    };
+    this.#health = new Health(this.#tables, memory, stuckTimeoutMs);
+    const settings = { slowTimeoutMs, stuckTimeoutMs };
+    const log = makeLog(task.log, this.#tables.stats);
+    this.#watchdog = new Watchdog(this.#tables, memory, settings, log);
+    this.#stopWatching = this.#watchdog.start();
   }
 
   async start(): Promise<void> {
@@ -69,12 +55,22 @@ class Exporter {
   }
 
   obey(order: ExporterOrder): void {
-    if (order.kind === 'session') this.#health.session = order.facts;
-    else void this.stop();
+    switch (order.kind) {
+      case 'session':
+        this.#health.session = order.facts;
+        break;
+      case 'slowTimeout':
+        this.#watchdog.slowTimeoutMs = order.slowTimeoutMs;
+        break;
+      case 'stop':
+        void this.stop();
+        break;
+    }
   }
 
-  /** Ends the servers, and with them the thread: nothing else keeps it. */
+  /** Ends the watch and the servers, and with them the thread: nothing else keeps it. */
   async stop(): Promise<void> {
+    this.#stopWatching();
     await Promise.all(this.#servers.map((server) => server.close()));
     parentPort?.close();
   }
@@ -114,7 +110,13 @@ class Exporter {
     }
   }
 
+  async #makeRoutes(): Promise<HttpRoutes> {
+    const { makeRoutes } = await import('./exporter-routes.ts');
+    return makeRoutes(this.#task, this.#tables, this.#health);
+  }
+
   async #serve(at: { host: string; port: number } | { path: string }): Promise<string> {
+    this.#routes ??= await this.#makeRoutes();
     const server = new HttpServer(this.#routes);
     const place = await server.listen(at);
     this.#servers.push(server);
@@ -133,6 +135,15 @@ function portMessage(host: string, port: number, code: string): string {
     default:
       return `metrics_port: ${port} on ${host} cannot be listened at (${code}); choose another one, or give --no-metrics`;
   }
+}
+
+/** Lines go straight to the log; where that is somebody else's, main has to write them. */
+function makeLog(sink: LogSink | undefined, stats: StatsBlock): LogLine {
+  if (sink === undefined) {
+    return (level, fields, message) => tell({ kind: 'log', level, fields, message });
+  }
+  const log = new WatchdogLog(sink, stats);
+  return (level, fields, message) => log.line(level, fields, message);
 }
 
 function tell(report: ExporterReport): void {

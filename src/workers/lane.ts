@@ -8,14 +8,19 @@ import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
 import { nowUs } from '../shared/clock.ts';
-import { TO_LOCK_WAITS } from '../shared/memory/request-slots.ts';
+import { SLOT_STATE, TO_LOCK_WAITS } from '../shared/memory/request-slots.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread } from '../shared/memory/thread-journal.ts';
 import { WorkRings } from '../shared/memory/work-rings.ts';
 import { laneLimit } from '../shared/passthrough/bulkhead.ts';
 import type { PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, HAND_OVER, LOCK_WAIT, type LogLevel } from '../shared/passthrough/context.ts';
-import { isDeferred, replyOrUndo, runOperation } from '../shared/passthrough/operations.ts';
+import {
+  isDeferred,
+  replyOrUndo,
+  runOperation,
+  undoEffects,
+} from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { beginWork, countQueueWait, endWork } from '../shared/request-stats.ts';
 import { CLONE_FS } from '../shared/sys/constants.ts';
@@ -179,11 +184,16 @@ class Lane {
     ctx.finish();
     if (result === HAND_OVER || result === LOCK_WAIT) {
       const to = result === HAND_OVER ? ctx.handOverTo : TO_LOCK_WAITS;
-      slots.handOver(slot, to, ctx.tables.journal);
+      const { journal } = ctx.tables;
+      if (!slots.handOver(slot, SLOT_STATE.EXECUTING, to, journal)) return true;
       this.#tell({ kind: 'handOver', slot });
       return false;
     }
-    slots.replying(slot);
+    if (!slots.replying(slot)) {
+      // Too late, main has answered.
+      undoEffects(ctx, ctx.tables.journal, ctx.reply);
+      return true;
+    }
     replyOrUndo(ctx, this.#task.fuseFd, isDeferred(result) ? -ERRNO.EIO : result);
     if (ctx.opcode === OP.SETLKW) this.#tellLockAnswered(result === 0);
     return true;

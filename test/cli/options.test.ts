@@ -90,6 +90,8 @@ test('the defaults of root', () => {
     metricsAddress: '127.0.0.1',
     metricsSocket: undefined,
     stuckTimeoutMs: 60_000,
+    slowTimeoutMs: 10_000,
+    opTimeoutMs: 0,
     background: false,
     stopTimeoutMs: 10000,
     runtimeDir: undefined,
@@ -295,7 +297,7 @@ test('both ends of every range are accepted, what lies beyond is not', () => {
     refusal({ [key]: row.min - step });
     refusal({ [key]: row.max + step });
   }
-  assert.equal(ranges, 14);
+  assert.equal(ranges, 16);
 });
 
 test('whatever a program hands in, the answer is options or one line', () => {

@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defer } from '../harness/cleanup.ts';
 import { type Mount, type Status, startMount } from '../harness/mount.ts';
-import { readMounts } from '../harness/mountinfo.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
+import { Client, type HangingServer, mountHanging } from './hanging.ts';
 import { dropCaches, held, settle } from './settle.ts';
 
 const TIME_LIMIT = { timeout: 90_000 };
@@ -21,50 +19,9 @@ const LARGE_WRITES = 40;
 const READERS = 30;
 const STATERS = 70;
 
-/** A process that may hang. */
-class Client {
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | null>;
-
-  constructor(command: string, ...args: string[]) {
-    this.child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'], detached: true });
-    this.child.stdin?.on('error', () => undefined);
-    this.ended = once(this.child, 'exit').then(([code]) => code as number | null);
-  }
-
-  /** Waits for its first output. */
-  async started(): Promise<void> {
-    const isStarted = await Promise.race([
-      once(this.child.stdout as NodeJS.ReadableStream, 'data').then(() => true),
-      this.ended.then(() => false),
-    ]);
-    assert.ok(isStarted, `${this.child.spawnargs.join(' ')} does not start`);
-  }
-
-  /** Lets it go on. */
-  go(): void {
-    this.child.stdin?.write('go\n');
-  }
-
-  async endsWithin(timeMs: number): Promise<boolean> {
-    return Promise.race([this.ended.then(() => true), sleep(timeMs, false, { ref: false })]);
-  }
-
-  kill(): void {
-    try {
-      // The group: what it has started goes with it.
-      process.kill(-(this.child.pid as number), 'SIGKILL');
-    } catch {
-      // It is gone.
-    }
-  }
-}
-
-interface Stage {
+interface Stage extends HangingServer {
   readonly mount: Mount;
   readonly source: string;
-  readonly hang: () => void;
-  readonly goOn: () => void;
   readonly clients: Client[];
 }
 
@@ -83,25 +40,18 @@ async function makeStage(flags: readonly string[]): Promise<Stage> {
   await runOk('mount', ['-t', 'tmpfs', 'tmpfs', tmp]);
   defer(async () => void (await run('umount', ['-l', tmp])));
   for (let i = 0; i < 300; i++) writeFileSync(join(tmp, `tmp-${i}`), `tmp ${i}`);
-  const server = spawn('bindfs', ['-f', backing, hung], { stdio: 'ignore', detached: true });
-  defer(async () => {
-    server.kill('SIGCONT');
-    await run('umount', ['-l', hung]);
-    server.kill('SIGKILL');
-  });
-  while (!readMounts().some((m) => m.mountpoint === hung)) await sleep(20);
+  const server = await mountHanging(backing, hung);
   const mount = await startMount({ source, mountpoint, flags });
   const clients: Client[] = [];
   defer(async () => {
-    server.kill('SIGCONT');
+    server.goOn();
     for (const client of clients) client.kill();
   });
   return {
     mount,
     source,
     clients,
-    hang: () => server.kill('SIGSTOP'),
-    goOn: () => server.kill('SIGCONT'),
+    ...server,
   };
 }
 

@@ -94,10 +94,11 @@ function sabotageLane(point: FaultPoint, kind: FaultKind, every: number): void {
       };
       break;
     case 'replying':
-      RequestSlots.prototype.replying = function (slot): void {
+      RequestSlots.prototype.replying = function (slot): boolean {
         // The operation's effects are noted, the reply is not written.
-        replying.call(this, slot);
+        const isOurs = replying.call(this, slot);
         pass();
+        return isOurs;
       };
       break;
     case 'replied': {

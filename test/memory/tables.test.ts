@@ -175,7 +175,7 @@ test('slots come and go; a request is run, cancelled or handed over by one party
   assert.equal(slots.start(cancelled), false);
   journal.cells[journal.itemAt] = handed + 1;
   assert.equal(slots.start(handed), true);
-  slots.handOver(handed, 5, journal);
+  assert.equal(slots.handOver(handed, SLOT_STATE.EXECUTING, 5, journal), true);
   assert.equal(journal.slot(), -1);
   assert.equal(slots.handedTo(handed), 5);
   const seen: number[] = [];

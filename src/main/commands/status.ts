@@ -176,7 +176,14 @@ function loadFacts({ load }: StatusReport): Fact[] {
       `${load.requests}, of these ${load.answeredByMain} answered without a lane; ${load.errors} errors`,
     ],
     ['in flight', `${load.slotsInUse} in lanes' hands, ${load.parked} waiting for room`],
-    ['data', `${bytesText(load.readBytes)} read, ${bytesText(load.writtenBytes)} written`],
+    [
+      'data',
+      `${bytesText(load.readBytes)} read, ${bytesText(load.writtenBytes)} written by the daemon; ${load.kernelOpens} opens left to the kernel`,
+    ],
+    [
+      'slow',
+      `${load.slowOperations} operations took longer than slow_timeout, ${load.timeouts} were answered ETIMEDOUT`,
+    ],
     ['inodes', `${load.inodes} known to the kernel, on ${load.backingMounts} file systems`],
     ['open', `${load.openFiles} files, ${load.openDirectories} directories`],
     ['descriptors', `${load.fdsUsed} of ${load.fdBudget}, ${load.fdEvictions} evictions`],

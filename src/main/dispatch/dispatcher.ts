@@ -26,6 +26,7 @@ import type { CallerTable } from '../control/caller-table.ts';
 import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
+import { OpDeadline } from './op-deadline.ts';
 import { type KeptRequest, ParkingLot } from './parking.ts';
 import { mayTryInPlace, STARVATION_LOOKS, slotQuota } from './policy.ts';
 
@@ -54,6 +55,7 @@ export class Dispatcher {
   readonly lockWaits: LockWaits;
   /** Where requests are counted by their callers, while somebody wants to know. */
   callers: CallerTable | undefined;
+  readonly #deadline: OpDeadline;
   readonly #quota: number;
   /** By mount: items taken when last looked at, and looks since at which it waited in vain. */
   readonly #lastTaken: number[] = [];
@@ -80,6 +82,9 @@ export class Dispatcher {
     this.#session = session;
     this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
     this.#receiveSlot = ctx.tables.slots.takeLarge();
+    this.#deadline = new OpDeadline(ctx, fuseFd, this.#parking, (request, error) =>
+      this.#answerKept(request, error),
+    );
     this.lockWaits = new LockWaits({
       tryAgain: (wait) => this.#place(wait.mount, wait, nowUs()),
       isUnderWay: (lo, hi) => this.#isUnderWay(lo, hi),
@@ -135,7 +140,9 @@ export class Dispatcher {
     else {
       const mount = this.#mountOf();
       const isBold = this.#inPlace?.mayBeBold(mount) === true;
-      const isTried = isBold ? this.#tryBoldly(mount) : mayTryInPlace(ctx) && this.#tryInPlace();
+      const isTried = isBold
+        ? this.#tryBoldly(mount)
+        : mayTryInPlace(ctx, mount) && this.#tryInPlace();
       if (!isTried) this.#toLane(mount);
     }
   }
@@ -262,6 +269,17 @@ export class Dispatcher {
       if (looks >= STARVATION_LOOKS && !this.#lanes.wakeOne()) isStarving = true;
     }
     return isStarving;
+  }
+
+  /** Whether expire() will be called. */
+  setDeadline(isSet: boolean): void {
+    if (this.#inPlace !== undefined) this.#inPlace.isAllowed = !isSet;
+  }
+
+  /** Answers ETIMEDOUT to what only reads and has taken longer than this. Called at intervals. */
+  expire(timeoutMs: number): void {
+    this.#deadline.expire(timeoutMs);
+    this.#countParked();
   }
 
   #control(): void {
@@ -414,24 +432,24 @@ export class Dispatcher {
     if (!isBeingKilled(parked.request.message.readUInt32LE(IN_HEADER.pid))) return;
     this.#parking.takeByUnique(lo, hi);
     this.#countParked();
-    this.#answerInterrupted(parked.request);
+    this.#answerKept(parked.request, -ERRNO.EINTR);
   }
 
   /** Ends a wait for a lock. @returns whether there was one; else any lane still has its try */
   #interruptLock(lo: number, hi: number): boolean {
     if (!this.#ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return false;
     const wait = this.lockWaits.interrupt(lo, hi);
-    if (wait !== undefined) this.#answerInterrupted(wait);
+    if (wait !== undefined) this.#answerKept(wait, -ERRNO.EINTR);
     return wait !== undefined;
   }
 
-  /** Answers EINTR to a request that is not in request memory: its header goes where main receives. */
-  #answerInterrupted({ message, receivedUs }: KeptRequest): void {
+  /** Answers a request that is not in request memory: its header goes where main receives. */
+  #answerKept({ message, receivedUs }: KeptRequest, error: number): void {
     const ctx = this.#ctx;
     ctx.u8.set(message.subarray(0, IN_HEADER.SIZE), this.receiveAt());
     ctx.load(this.receiveAt());
     ctx.receivedUs = receivedUs;
-    replyOrUndo(ctx, this.#fuseFd, -ERRNO.EINTR);
+    replyOrUndo(ctx, this.#fuseFd, error);
   }
 }
 

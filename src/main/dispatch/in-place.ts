@@ -63,6 +63,8 @@ const isQuick = new Uint8Array(OPCODE_LIMIT);
 for (const opcode of QUICK) isQuick[opcode] = 1;
 
 export class InPlacePolicy {
+  /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
+  isAllowed = true;
   readonly #ctx: Context;
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
   readonly #restsUntilUs = new Float64Array(MOUNT_CAPACITY);
@@ -78,8 +80,8 @@ export class InPlacePolicy {
    */
   mayBeBold(mount: number): boolean {
     const ctx = this.#ctx;
-    if (ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
-    if (ctx.receivedUs < this.#restsUntilUs[mount] || !this.#isLocal(mount)) return false;
+    if (!this.isAllowed || ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
+    if (ctx.receivedUs < this.#restsUntilUs[mount] || !this.#answersSoon(mount)) return false;
     switch (ctx.opcode) {
       case OP.SETATTR:
         return (ctx.arg32(SETATTR_IN.valid) & FATTR_SIZE) === 0;
@@ -93,9 +95,9 @@ export class InPlacePolicy {
         return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
       case OP.RENAME:
       case OP.RENAME2:
-        return this.#isLocal(this.#mountOf(ctx.argLo(RENAME_IN.newdir)));
+        return this.#answersSoon(this.#mountOf(ctx.argLo(RENAME_IN.newdir)));
       case OP.LINK:
-        return this.#isLocal(this.#mountOf(ctx.argLo(LINK_IN.oldnodeid)));
+        return this.#answersSoon(this.#mountOf(ctx.argLo(LINK_IN.oldnodeid)));
       default:
         return true;
     }
@@ -113,7 +115,9 @@ export class InPlacePolicy {
     return slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
   }
 
-  #isLocal(mount: number): boolean {
-    return this.#ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LOCAL);
+  /** Whether calls on this mount should be short; main may have been caught in one that was not. */
+  #answersSoon(mount: number): boolean {
+    const { mounts } = this.#ctx.tables;
+    return mounts.hasFlag(mount, MOUNT_FLAG.LOCAL) && !mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY);
   }
 }

@@ -239,11 +239,11 @@ export class Lanes {
         state === SLOT_STATE.QUEUED ||
         (state === SLOT_STATE.EXECUTING && this.#isRelease(slot))
       ) {
-        this.#handBack(slot, journal);
+        this.#handBack(slot, state, journal);
       } else {
         if (state === SLOT_STATE.EXECUTING || state === SLOT_STATE.REPLYING) {
           this.#answerFor(slot, thread, journal);
-        }
+        } else if (state === SLOT_STATE.TIMED_OUT) this.#undo(thread, journal);
         slots.free(slot, mounts, journal);
       }
     }
@@ -264,9 +264,9 @@ export class Lanes {
   }
 
   /** A request that was taken and has to be done yet goes to another lane. */
-  #handBack(slot: number, journal: ThreadJournal): void {
+  #handBack(slot: number, state: number, journal: ThreadJournal): void {
     const { slots } = this.#ctx.tables;
-    slots.handOver(slot, slots.group(slot), journal);
+    slots.handOver(slot, state, slots.group(slot), journal);
   }
 
   #handOver(slot: number): void {
@@ -311,8 +311,12 @@ export class Lanes {
     const wasReplying = ctx.tables.slots.state(slot) === SLOT_STATE.REPLYING;
     ctx.loadSlot(slot);
     const taken = reply(ctx, this.#settings.task.fuseFd, -ERRNO.EIO);
-    if (wasReplying && !taken) return;
+    if (!wasReplying || taken) this.#undo(thread, journal);
+  }
+
+  /** Takes back what a dead lane's request has changed, and the kernel has not heard of. */
+  #undo(thread: number, journal: ThreadJournal): void {
     const area = new RequestMemory(this.#settings.memory, thread);
-    undoEffects(ctx, journal, area.replyAt);
+    undoEffects(this.#ctx, journal, area.replyAt);
   }
 }

@@ -64,6 +64,21 @@ export class ParkingLot {
     return found?.request;
   }
 
+  /** Takes out all requests for which this holds. */
+  takeWhere(isWanted: (request: ParkedRequest) => boolean): ParkedRequest[] {
+    const taken: ParkedRequest[] = [];
+    for (const mount of this.mounts()) {
+      const queue = this.#byMount.get(mount) ?? [];
+      for (let index = queue.length - 1; index >= 0; index--) {
+        const request = queue[index] as ParkedRequest;
+        if (!isWanted(request)) continue;
+        taken.push(request);
+        this.#remove(mount, index);
+      }
+    }
+    return taken;
+  }
+
   findByUnique(
     uniqueLo: number,
     uniqueHi: number,

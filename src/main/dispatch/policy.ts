@@ -6,14 +6,16 @@
  */
 import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { READ_IN } from '../../shared/abi/structs.ts';
+import { MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 
 /** Copying more than this out of the page cache would keep other requests waiting. */
 export const IN_PLACE_BYTES = 128 * 1024;
 
-/** Whether main should try the loaded request itself before a lane gets it. */
-export function mayTryInPlace(ctx: Context): boolean {
+/** Whether main should try the loaded request, of this backing mount, before a lane gets it. */
+export function mayTryInPlace(ctx: Context, mount: number): boolean {
   if (ROW_BY_OPCODE[ctx.opcode]?.class !== 'cached') return false;
+  if (ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY)) return false;
   return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
 }
 
@@ -34,6 +36,10 @@ export const RECEIVE_BATCH = 64;
 export const STARVATION_CHECK_MS = 100;
 /** After so many looks in vain it gets a lane on top. */
 export const STARVATION_LOOKS = 3;
+
+/** How late op_timeout may be noticed: a quarter of it, within these bounds. */
+export const MIN_DEADLINE_TICK_MS = 50;
+export const MAX_DEADLINE_TICK_MS = 1000;
 
 /** Lanes that may be started on top of the regular ones when those hang. */
 export const SPARE_LANES = 16;

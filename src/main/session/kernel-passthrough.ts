@@ -14,6 +14,7 @@ type Choice = Pick<
   | 'sealSize'
   | 'allowDirectIo'
   | 'killprivV2'
+  | 'opTimeoutMs'
   | 'mountFlags'
 > & {
   /** Whether the source has security.capability under another name. */
@@ -31,6 +32,7 @@ const OBSTACLES: readonly (readonly [reason: string, applies: (o: Choice) => boo
   // The kernel takes the file behind for one of a mount without it.
   ['sync asks for every write to be on the disk', (o) => (o.mountFlags & MS_SYNCHRONOUS) !== 0],
   ['xattrmap renames security.capability, which a write has to remove', (o) => o.renamesCapability],
+  ['op_timeout cannot end a read of the kernel itself', (o) => o.opTimeoutMs > 0],
   // fuse_setattr() asks for set-group-id bits to go only where the group may execute.
   ['without killpriv_v2 writes would leave set-group-id bits', (o) => !o.killprivV2],
   ['it needs CAP_SYS_ADMIN', () => !hasCapability(CAP_SYS_ADMIN)],

@@ -38,6 +38,8 @@ export const MOUNT_FLAG = {
   NO_NOWAIT_WRITE: 8,
   /** The kernel does not read and write files of this mount by itself (FUSE_PASSTHROUGH). */
   NO_BACKING: 16,
+  /** Main was caught waiting in a call on this mount: nothing of it runs there any more. */
+  LANES_ONLY: 32,
 } as const;
 
 export class MountTable {
@@ -143,6 +145,15 @@ export class MountTable {
   /** Mounts in the table. */
   count(): number {
     return Atomics.load(this.#cells, H_LIVE);
+  }
+
+  /** Mounts in the table that have this flag. */
+  countWith(flag: number): number {
+    let count = 0;
+    for (let place = 0; place < this.limit(); place++) {
+      if (this.refs(place) > 0 && this.hasFlag(place, flag)) count++;
+    }
+    return count;
   }
 
   /** Lets one more lane work for this mount, unless `limit` do already. Main's limit; lanes call it. */

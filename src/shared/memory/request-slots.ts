@@ -29,6 +29,8 @@ export const SLOT_STATE = {
   CANCELLED: 4,
   /** Given back by a lane, for main to queue for the mount in HANDED_TO. */
   HANDED: 5,
+  /** Answered by main while a lane was at it; the lane undoes what it did, and frees it. */
+  TIMED_OUT: 6,
 } as const;
 
 const H_SMALL_FREE = 0; // Atomic: top of the stack of free small slots, -1 when empty.
@@ -37,7 +39,7 @@ const H_IN_USE = 32; // Atomic: slots in use.
 const H_MAIN_WAITS = 33; // Atomic: 1 while main wants to hear of the next freed slot.
 const SLOTS_AT = 48;
 
-const STATE = 0; // Atomic: SLOT_STATE. FREE to QUEUED by main; from QUEUED by compare-and-swap.
+const STATE = 0; // Atomic: SLOT_STATE. FREE to QUEUED by main; from QUEUED and EXECUTING by compare-and-swap.
 const NEXT = 1; // Free stack link; written by who pushes.
 const GROUP = 2; // Backing mount. The rest is written by main before the slot is queued.
 const UNIQUE_LO = 3;
@@ -154,15 +156,21 @@ export class RequestSlots {
     return this.#move(slot, SLOT_STATE.QUEUED, SLOT_STATE.EXECUTING);
   }
 
-  /** A lane gives back a request, for the lanes of another mount or TO_LOCK_WAITS; main is told after. */
-  handOver(slot: number, mount: number, journal: ThreadJournal): void {
+  /**
+   * Gives back a request in state `from`, for the lanes of another mount or TO_LOCK_WAITS; main is told
+   * after.
+   * @returns false if main has answered it meanwhile: the slot stays with the caller
+   */
+  handOver(slot: number, from: number, mount: number, journal: ThreadJournal): boolean {
+    const cells = this.#cells;
     const at = this.#at(slot);
     const { cells: notes, itemAt } = journal;
-    this.#cells[at + HANDED_TO] = mount;
-    // Pairs with the compareExchange in requeue(). The note goes in the same go: main may act from
-    // here.
-    Atomics.store(this.#cells, at + STATE, SLOT_STATE.HANDED);
+    cells[at + HANDED_TO] = mount;
+    // Pairs with the compareExchange in requeue() and timeOut(). The note goes in the same go: main
+    // may act from here.
+    if (Atomics.compareExchange(cells, at + STATE, from, SLOT_STATE.HANDED) !== from) return false;
     notes[itemAt] = 0;
+    return true;
   }
 
   /** The mount a handed slot is for. */
@@ -197,15 +205,41 @@ export class RequestSlots {
 
   /** Visits the slots that were handed over. */
   forEachHanded(visit: (slot: number) => void): void {
+    this.forEachUsed((slot, state) => {
+      if (state === SLOT_STATE.HANDED) visit(slot);
+    });
+  }
+
+  /** Slots that are in one of these states. */
+  countIn(...states: readonly number[]): number {
+    let count = 0;
+    this.forEachUsed((_, state) => {
+      if (states.includes(state)) count++;
+    });
+    return count;
+  }
+
+  /** Visits the slots that hold a request, with the state each is in at this moment. */
+  forEachUsed(visit: (slot: number, state: number) => void): void {
     const count = this.geometry.smallSlots + this.geometry.largeSlots;
     for (let slot = 0; slot < count; slot++) {
-      if (this.state(slot) === SLOT_STATE.HANDED) visit(slot);
+      const state = this.state(slot);
+      if (state !== SLOT_STATE.FREE) visit(slot, state);
     }
   }
 
-  /** From here on the reply may be with the kernel. */
-  replying(slot: number): void {
-    Atomics.store(this.#cells, this.#at(slot) + STATE, SLOT_STATE.REPLYING);
+  /**
+   * The lane is about to answer: from here on the reply may be with the kernel.
+   * @returns false if main has answered
+   */
+  replying(slot: number): boolean {
+    return this.#move(slot, SLOT_STATE.EXECUTING, SLOT_STATE.REPLYING);
+  }
+
+  /** Main takes the answer out of the hands of the lane that runs it. @returns false if it is too late */
+  timeOut(slot: number): boolean {
+    // Pairs with the compareExchange in replying() and handOver(): one of the two threads answers.
+    return this.#move(slot, SLOT_STATE.EXECUTING, SLOT_STATE.TIMED_OUT);
   }
 
   /** Takes a request back that no lane has begun. The lane that pops it frees the slot. */
@@ -219,6 +253,15 @@ export class RequestSlots {
 
   group(slot: number): number {
     return this.#cells[this.#at(slot) + GROUP];
+  }
+
+  /** The request's number in the kernel. */
+  uniqueLo(slot: number): number {
+    return this.#cells[this.#at(slot) + UNIQUE_LO];
+  }
+
+  uniqueHi(slot: number): number {
+    return this.#cells[this.#at(slot) + UNIQUE_HI];
   }
 
   /** Notes when the request came, and since when it waits for a lane. Main, before it is queued. */

@@ -5,6 +5,7 @@
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_ROOT_ID } from '../abi/flags.ts';
 import { IN_HEADER, OUT_HEADER, SETXATTR_IN } from '../abi/structs.ts';
+import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { openTables, type SharedMemory, type ThreadTables } from '../memory/shared-memory.ts';
 import type { ThreadJournal } from '../memory/thread-journal.ts';
 import { STAT } from '../stats-layout.ts';
@@ -72,7 +73,7 @@ export interface ContextEnvironment {
   readonly isInProcSelfFd: boolean;
   readonly report: Report;
   readonly tracer: Tracer | undefined;
-  /** Closes a descriptor that may be the last of an unlinked file. */
+  /** Closes a descriptor whose close may wait: the last one of an unlinked file, say. */
   readonly closeHeld: (fd: number, mount: number) => void;
   /** A lock on this inode was given up, while there are lock waits. */
   readonly onUnlocked: (slot: number) => void;
@@ -466,7 +467,7 @@ export class Context {
     fds.leave(inodes.removedPlace, inodes.removedSlot);
     if (fd >= 0) {
       fds.release();
-      if (held) this.#closeHeld(fd, mount);
+      if (held || mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY)) this.#closeHeld(fd, mount);
       else close(fd);
     }
     // It may be the last of a mount that was detached: closing it then ends the file system.

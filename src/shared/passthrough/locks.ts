@@ -65,13 +65,18 @@ export function setlk(ctx: Context): number {
 
 /**
  * What a RELEASE unlocks, in the order in which main reads requests: whoever comes after a close(2)
- * finds the lock gone, although nobody waited for the RELEASE. Only where unlocking cannot block.
+ * finds the lock gone, although nobody waited for the RELEASE. Only where unlocking cannot block. On main.
  */
 export function releaseLocksAhead(ctx: Context): void {
   if (!ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return;
   const { inodes, mounts } = ctx.tables;
   const slot = ctx.pinNode();
-  if (slot >= 0 && mounts.hasFlag(inodes.mount(slot), MOUNT_FLAG.LOCAL)) {
+  const place = slot < 0 ? -1 : inodes.mount(slot);
+  const isAllowed =
+    place >= 0 &&
+    mounts.hasFlag(place, MOUNT_FLAG.LOCAL) &&
+    !mounts.hasFlag(place, MOUNT_FLAG.LANES_ONLY);
+  if (isAllowed) {
     const fhLo = ctx.argLo(RELEASE_IN.fh);
     const handle = ctx.useHandle(fhLo, ctx.argHi(RELEASE_IN.fh), slot, false);
     if (handle > 0) releaseLocksOfHandle(ctx, handle);

@@ -63,6 +63,12 @@ function isLocal(fsType: number): boolean {
   );
 }
 
+function flagsOfType(fsType: number): number {
+  const local = isLocal(fsType) ? MOUNT_FLAG.LOCAL : 0;
+  // It has none, and the kernel finds that out only after it has waited for a frozen file system.
+  return fsType === FS_MAGIC.EXT4 ? local | MOUNT_FLAG.NO_NOWAIT_WRITE : local;
+}
+
 /** The source's own mount is the first in the table. */
 const ROOT_PLACE = 0;
 
@@ -98,7 +104,7 @@ function addMount(ctx: Context, fd: number, idLo: number, idHi: number): number 
   if (stat < 0) return stat;
   const mountFd = ctx.config.inodeFileHandles === 'never' ? -1 : openMountFd(ctx, fd);
   if (mountFd < 0 && ctx.config.inodeFileHandles === 'mandatory') return -ERRNO.EOPNOTSUPP;
-  const flags = (mountFd >= 0 ? MOUNT_FLAG.HANDLES : 0) | (isLocal(fsType) ? MOUNT_FLAG.LOCAL : 0);
+  const flags = (mountFd >= 0 ? MOUNT_FLAG.HANDLES : 0) | flagsOfType(fsType);
   const place = mounts.add(idLo, idHi, deviceOf(ctx, SCRATCH.STATX2), fsType, mountFd, flags);
   if (!mounts.added && mountFd >= 0) close(mountFd);
   if (place >= 0) {

@@ -1,0 +1,96 @@
+/**
+ * Notices that main waits in a call. It makes only those that should be short: what the kernel says
+ * cannot block, and what a local disk has answered soon so far. While it waits nobody reads requests, so
+ * the backing mount it waits for is left to the lanes from then on.
+ */
+import { nowUs } from '../shared/clock.ts';
+import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
+import type { ThreadTables } from '../shared/memory/shared-memory.ts';
+import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
+import { STAT } from '../shared/stats-layout.ts';
+import { blockedIn, isBlocked } from './watchdog-blocked.ts';
+import type { LogLine } from './watchdog-log.ts';
+import type { Work, WorkUnderWay } from './watchdog-work.ts';
+
+/**
+ * Looks at which main was at the same request, one second together. Looks and not time: where the
+ * whole process was stopped, nobody looked.
+ */
+const STUCK_LOOKS = 4;
+
+export class MainWatch {
+  readonly #tables: ThreadTables;
+  readonly #work: WorkUnderWay;
+  readonly #log: LogLine;
+  /** For how long its loop may not turn when it is at no request. */
+  readonly #loopTimeoutMs: number;
+  #seen: Work | undefined;
+  #looks = 0;
+  #isStuck = false;
+  #seenBeatMs = 0;
+  #isLoopStuck = false;
+
+  constructor(tables: ThreadTables, work: WorkUnderWay, loopTimeoutMs: number, log: LogLine) {
+    this.#tables = tables;
+    this.#work = work;
+    this.#loopTimeoutMs = loopTimeoutMs;
+    this.#log = log;
+  }
+
+  /** Called at intervals of a quarter of a second. */
+  look(): void {
+    const work = this.#work.onMain();
+    if (work?.key !== this.#seen?.key) {
+      this.#end();
+      this.#seen = work;
+      this.#looks = 0;
+    } else if (work !== undefined && !this.#isStuck && ++this.#looks >= STUCK_LOOKS) {
+      // One that computes is slow, and not the fault of the mount.
+      if (isBlocked(this.#work.mainId)) this.#begin(work);
+    }
+    this.#lookAtLoop(work);
+  }
+
+  #begin(work: Work): void {
+    this.#isStuck = true;
+    const { mounts, stats } = this.#tables;
+    const { op, nodeid, sinceUs } = work;
+    const mount = this.#work.mountOf(nodeid);
+    if (mount >= 0) mounts.setFlag(mount, MOUNT_FLAG.LANES_ONLY);
+    stats.add(STAT.MAIN_STUCK, 1);
+    const stuckMs = Math.round((nowUs() - sinceUs) / 1000);
+    const path = this.#work.pathOf(nodeid);
+    const consequence =
+      mount < 0 ? '' : '; its backing mount is left to the lanes until it is mounted anew';
+    this.#log(
+      'error',
+      { op, nodeid, path, stuckMs, ...blockedIn(this.#work.mainId) },
+      `main is stuck in ${op} and reads no requests${consequence}`,
+    );
+  }
+
+  #end(): void {
+    if (!this.#isStuck || this.#seen === undefined) return;
+    this.#isStuck = false;
+    const { op, nodeid, sinceUs } = this.#seen;
+    const tookMs = Math.round((nowUs() - sinceUs) / 1000);
+    this.#log('warn', { op, nodeid, tookMs }, `main goes on after ${op}`);
+  }
+
+  /** Stuck in something that is no request: the log it writes to, say. */
+  #lookAtLoop(work: Work | undefined): void {
+    const { stats } = this.#tables;
+    const beatMs = stats.of(MAIN_THREAD, STAT.HEARTBEAT_MS);
+    if (beatMs !== this.#seenBeatMs || work !== undefined) {
+      this.#seenBeatMs = beatMs;
+      this.#isLoopStuck = false;
+      return;
+    }
+    const stuckMs = Math.round(nowUs() / 1000 - beatMs);
+    if (this.#isLoopStuck || stuckMs < this.#loopTimeoutMs) return;
+    this.#isLoopStuck = true;
+    stats.add(STAT.MAIN_STUCK, 1);
+    const blocked = blockedIn(this.#work.mainId);
+    this.#log('error', { stuckMs, ...blocked }, 'main is stuck in something that is no request');
+  }
+}
