@@ -4,11 +4,9 @@ import { join } from 'node:path';
 import type { Dashboard, Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import { projectRoot } from '../harness/paths.ts';
+import { fillIn, type Values } from '../tools/grafana-variables.ts';
 
 const DIRECTORY = join(projectRoot, 'grafana/dashboards');
-
-/** What stands for Grafana's variables. */
-export type Values = Readonly<Record<string, string>>;
 
 /** All dashboards as they are committed. */
 export function readDashboards(): Dashboard[] {
@@ -25,15 +23,6 @@ export function panelsOf({ panels = [] }: Dashboard): Panel[] {
 /** The queries of a panel. */
 export function targetsOf({ targets = [] }: Panel): dataquery[] {
   return targets as dataquery[];
-}
-
-/** @throws Error when a variable has no value */
-export function fillIn(expr: string, values: Values): string {
-  return expr.replaceAll(/\$(\w+)|\$\{(\w+)\}/g, (found, plain: string, braced: string) => {
-    const value = values[plain ?? braced];
-    if (value === undefined) throw new Error(`${expr}: no value for ${found}`);
-    return value;
-  });
 }
 
 const LABEL_VALUES = /^label_values\((.*), (\w+)\)$/;

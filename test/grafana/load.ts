@@ -35,8 +35,9 @@ const BURST = 60;
 const MOST_OPEN = 400;
 const BUSY_PAUSE_MS = 15;
 const CALM_PAUSE_MS = 120;
-
-const HANG_MS = 2500;
+/** Longer than the mount's stuck_timeout, with a scrape in it. */
+const LEAST_HANG_MS = 2500;
+const HANG_SHARE = 0.08;
 
 const [mountpoint, source, seconds, slowPid] = process.argv.slice(2) as [
   string,
@@ -98,7 +99,7 @@ async function look(turn: number, names: readonly string[]): Promise<void> {
   }
   await statfs(mountpoint);
   // Asks for the ACL, too.
-  if (turn % 10 === 0) await runs('ls', '-l', at('many'));
+  if (turn % 40 === 0) await runs('ls', '-l', at('many'));
 }
 
 async function fail(turn: number): Promise<void> {
@@ -153,7 +154,7 @@ async function hang(turn: number): Promise<void> {
   const waiting = [1, 2].map((i) =>
     runs('sh', '-c', 'echo text > "$1"', 'sh', at('slow', `${turn}-${i}`)),
   );
-  await sleep(HANG_MS);
+  await sleep(Math.max(LEAST_HANG_MS, HANG_SHARE * 1000 * Number(seconds)));
   process.kill(Number(slowPid), 'SIGCONT');
   await Promise.all(waiting);
 }

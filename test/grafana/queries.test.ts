@@ -1,23 +1,33 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
 import { missingTool } from '../harness/run.ts';
+import { draw, rangeOf, variablesOf } from '../tools/draw-dashboard.ts';
+import { fillIn, type Values } from '../tools/grafana-variables.ts';
 import type { PrometheusApi, Range, Series } from '../tools/prometheus-api.ts';
 import {
-  fillIn,
   labelQuery,
   panelsOf,
   readDashboards,
   targetsOf,
-  type Values,
   withoutThresholds,
 } from './expressions.ts';
 import { loadFor, type Stage, setStage } from './stage.ts';
 
 const LOAD_SECONDS = Number(process.env['SLUICE_LOAD_SECONDS'] ?? 14);
-/** Scrapes come once a second; Grafana takes four times their distance. */
-const RATE_INTERVAL_SECONDS = 4;
+const SCRAPE_SECONDS = 1;
+/** Where the picture for the README is written, when it is wanted. */
+const PICTURE = process.env['SLUICE_PICTURE'];
+const PICTURE_ROWS = [
+  'Now',
+  'Rate, errors, duration',
+  'Latency',
+  'Slow operations',
+  'Lanes and queues',
+];
 
 /** What may stay at 0 in a run in which nothing breaks: the panel and the series' legend. */
 const QUIET = new Set([
@@ -131,6 +141,20 @@ async function dieIsNoticed({ mount, prometheus }: Stage): Promise<void> {
   assert.ok(isNoticed, 'nobody notices that the daemon is gone');
 }
 
+/** Draws the dashboard of a mount, and says below it what it shows. */
+async function drawForReadme(
+  { prometheus }: Stage,
+  range: Range,
+  values: Values,
+  t: TestContext,
+): Promise<void> {
+  const dashboard = readDashboards().find(({ uid }) => uid === 'sluice-mount') as Dashboard;
+  const caption = `Drawn by test/grafana from ${Math.round(range.to - range.from)} s of its load, with a file system that hangs, a full one, and descriptors used up; on ${new Date(1000 * range.to).toISOString().slice(0, 10)}, Linux ${release()}, Node ${process.version}`;
+  const picture = await draw(prometheus, dashboard, range, values, { rows: PICTURE_ROWS, caption });
+  writeFileSync(PICTURE as string, picture.svg);
+  t.diagnostic(`${PICTURE}: ${picture.panels} panels with ${picture.series} series`);
+}
+
 test('every expression of the dashboards and rules returns data of a real mount', {
   timeout: 120_000 + 4000 * LOAD_SECONDS,
 }, async (t) => {
@@ -141,17 +165,13 @@ test('every expression of the dashboards and rules returns data of a real mount'
   const from = Date.now() / 1000;
   await loadFor(LOAD_SECONDS, stage);
   const to = Date.now() / 1000;
-  const asker = new Asker(
-    prometheus,
-    { from, to, stepSeconds: 1 },
-    {
-      job: 'sluice',
-      instance: target.replaceAll('.', '\\\\.'),
-      op: '.+',
-      __rate_interval: `${RATE_INTERVAL_SECONDS}s`,
-      __range: `${Math.ceil(to - from)}s`,
-    },
-  );
+  const range = rangeOf(from, to, SCRAPE_SECONDS);
+  const values = {
+    ...variablesOf(range, SCRAPE_SECONDS),
+    job: 'sluice',
+    instance: target.replaceAll('.', '\\\\.'),
+  };
+  const asker = new Asker(prometheus, range, values);
   for (const dashboard of readDashboards()) {
     await asker.askVariables(dashboard);
     await asker.askPanels(dashboard);
@@ -159,5 +179,12 @@ test('every expression of the dashboards and rules returns data of a real mount'
   await asker.askRules();
   t.diagnostic(`${asker.asked} queries after ${(to - from).toFixed(1)} s of load`);
   assert.deepEqual(asker.failures, []);
+  for (const dashboard of readDashboards()) {
+    const caption = `after ${Math.round(to - from)} s of load`;
+    const picture = await draw(prometheus, dashboard, range, values, { caption });
+    assert.equal(picture.panels, panelsOf(dashboard).length);
+    t.diagnostic(`${dashboard.uid}: ${picture.panels} panels with ${picture.series} series drawn`);
+  }
+  if (PICTURE !== undefined) await drawForReadme(stage, range, values, t);
   await dieIsNoticed(stage);
 });

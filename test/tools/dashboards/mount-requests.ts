@@ -182,7 +182,7 @@ export const traffic: Row = {
 };
 
 export const latency: Row = {
-  title: 'Latency ($op)',
+  title: 'Latency',
   panels: [
     heat({
       title: 'Duration',
