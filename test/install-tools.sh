@@ -5,7 +5,7 @@ set -eu
 # command=package
 TOOLS='
   git=git fio=fio setfattr=attr getfattr=attr setfacl=acl rsync=rsync sqlite3=sqlite3 strace=strace
-  stress-ng=stress-ng
+  stress-ng=stress-ng promtool=prometheus fsfreeze=util-linux
   fusermount3=fuse3 bindfs=bindfs mergerfs=mergerfs mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs
   mkfs.btrfs=btrfs-progs prlimit=util-linux setpriv=util-linux nsenter=util-linux cc=gcc
   tar=tar diff=diffutils

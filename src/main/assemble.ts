@@ -3,6 +3,7 @@
  */
 import { openSync } from 'node:fs';
 import { SluiceError } from '../shared/errors.ts';
+import { MAX_CONNECTIONS } from '../shared/exporter-messages.ts';
 import { largeSlotBytes } from '../shared/memory/request-slots.ts';
 import {
   allocateSharedMemory,
@@ -21,6 +22,8 @@ import { SPARE_LANES } from './dispatch/policy.ts';
 /** Descriptors outside the budget: Node's own, the device, and what requests open for themselves. */
 const FD_RESERVE_BASE = 40;
 const FD_RESERVE_PER_LANE = 4;
+/** The exporter: its loop, two listeners at the most, and all that may connect to them. */
+const FD_RESERVE_EXPORTER = 8 + 2 * MAX_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
 /** Receive buffers: as many large WRITEs may be under way. */
 const LARGE_SLOTS = 32;
@@ -34,12 +37,15 @@ const STDERR = 2;
  * @throws SluiceError when the limit leaves too few
  */
 export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
-  const reserve = FD_RESERVE_BASE + FD_RESERVE_PER_LANE * options.lanes;
+  const reserve =
+    FD_RESERVE_BASE +
+    FD_RESERVE_PER_LANE * options.lanes +
+    (options.metrics ? FD_RESERVE_EXPORTER : 0);
   const most = Math.min(fdLimit - reserve, 1 << 20);
   if (most < MIN_FD_BUDGET) {
     throw new SluiceError(
       'ERR_SLUICE_LIMIT',
-      `RLIMIT_NOFILE of ${fdLimit} is too small for ${options.lanes} lanes; raise it to ${reserve + MIN_FD_BUDGET} or more, or take fewer lanes`,
+      `RLIMIT_NOFILE of ${fdLimit} is too small for ${options.lanes} lanes; raise it to ${reserve + MIN_FD_BUDGET} or more, or take fewer lanes or no_metrics`,
     );
   }
   if (options.fdBudget > most) {

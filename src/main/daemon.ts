@@ -125,6 +125,7 @@ class Mount implements Daemon {
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
   #reader: DeviceReader | undefined;
+  #starvationTimer: NodeJS.Timeout | undefined;
   #isInitialised = false;
   #onInitialised: (() => void) | undefined;
   #onInitFailed: ((error: SluiceError) => void) | undefined;
@@ -308,6 +309,7 @@ class Mount implements Daemon {
         this.#dispatcher.lockWaits.clear();
         this.#fs.destroy();
       },
+      onQueued: () => this.#watchStarvation(),
     });
     this.#dispatcher = dispatcher;
     const { slots } = this.#fs.ctx.tables;
@@ -319,7 +321,7 @@ class Mount implements Daemon {
     };
     this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
-    this.#watchStarvation();
+    this.#closers.push(() => clearInterval(this.#starvationTimer));
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
@@ -350,11 +352,15 @@ class Mount implements Daemon {
     if (this.#reader.isPaused && !this.#dispatcher.isFull()) this.#reader.resume();
   }
 
+  /** Looks after what waits for a lane as long as anything does: an idle daemon does not wake for it. */
   #watchStarvation(): void {
-    const timer = setInterval(() => {
+    if (this.#finishing !== undefined) return;
+    this.#starvationTimer ??= setInterval(() => {
       if (this.#dispatcher.isStarving()) this.#lanes.addSpare();
+      if (!this.#dispatcher.isQueueEmpty()) return;
+      clearInterval(this.#starvationTimer);
+      this.#starvationTimer = undefined;
     }, STARVATION_CHECK_MS);
-    this.#closers.push(() => clearInterval(timer));
   }
 
   // ---- FUSE_INIT ----

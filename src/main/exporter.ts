@@ -83,6 +83,7 @@ export class Exporter {
         if (isStarted) this.#onDeath(error);
         else reject(startError(error));
       });
+      worker.once('exit', () => reject(startError(new Error('it ended'))));
     });
   }
 

@@ -41,6 +41,8 @@ export class PassthroughLayer {
       maxInodes: LAYER_MAX_INODES,
       requestSlots: LAYER_REQUEST_SLOTS,
       ...options,
+      // It has no exporter, so nothing is set aside for one.
+      metrics: false,
       source: rootDir,
       mountpoint: '/',
     });

@@ -2,6 +2,9 @@
 import type { SharedMemory } from './memory/shared-memory.ts';
 import type { InfoLabel } from './metrics-table.ts';
 
+/** Connections a server of metrics has at once; more are closed. */
+export const MAX_CONNECTIONS = 16;
+
 /** Where metrics are asked for. */
 export interface ListenPlan {
   readonly address: string;

@@ -466,7 +466,7 @@ export const OPTIONS = {
     group: 'Metrics',
     kind: 'duration',
     default: 60,
-    min: 1,
+    min: 0.5,
     max: DAY_SECONDS,
     help: 'after so long in one call a thread counts as stuck: /livez answers 503',
   },

@@ -1,6 +1,7 @@
 /** The HTTP server of metrics and health, with a limit on everything a client can do to it. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { MAX_CONNECTIONS } from '../shared/exporter-messages.ts';
 
 export interface HttpRoutes {
   /** The metrics, rendered. */
@@ -19,7 +20,6 @@ interface Answer {
   readonly body: string;
 }
 
-const MAX_CONNECTIONS = 32;
 const MAX_HEADER_BYTES = 8192;
 /** A request has to be there whole within this time after the connection, or after the last one. */
 const REQUEST_TIMEOUT_MS = 5000;

@@ -83,6 +83,12 @@ test('the defaults of root', () => {
     logFormat: 'auto',
     logFile: undefined,
     trace: false,
+    metrics: true,
+    metricsPort: 19_747,
+    isMetricsPortGiven: false,
+    metricsAddress: '127.0.0.1',
+    metricsSocket: undefined,
+    stuckTimeoutMs: 60_000,
     background: false,
     stopTimeoutMs: 10000,
   });
@@ -246,6 +252,8 @@ const BAD: readonly [Record<string, unknown>, RegExp][] = [
   [{ lanes: 65 }, /^lanes: 65 /],
   [{ lanes: 1.5 }, /^lanes: 1.5 /],
   [{ fdBudget: -1 }, /^fdBudget: -1 /],
+  [{ metricsPort: 65536 }, /^metricsPort: 65536 .*0 to 65535$/],
+  [{ metricsAddress: 'here' }, /^metrics_address: "here" is no IP address/],
   [{ maxInodes: 1023 }, /^maxInodes: 1023 .*1K to 64M$/],
   [{ maxInodes: 67108865 }, /^maxInodes: 67108865 /],
   [{ requestSlots: 15 }, /^requestSlots: 15 .*16 to 32K$/],
@@ -285,7 +293,7 @@ test('both ends of every range are accepted, what lies beyond is not', () => {
     refusal({ [key]: row.min - step });
     refusal({ [key]: row.max + step });
   }
-  assert.equal(ranges, 12);
+  assert.equal(ranges, 14);
 });
 
 test('whatever a program hands in, the answer is options or one line', () => {

@@ -56,6 +56,10 @@ suite('the library', () => {
     assert.deepEqual(end, { reason: 'stopped' });
   });
 
+  test('metrics are served only to who asks for them', async () => {
+    assert.deepEqual((await play('metrics')).said, [{ saidOfMetrics: false, status: 200 }]);
+  });
+
   test('an unmount by somebody else is told as such', async () => {
     assert.deepEqual((await play('external')).said, [{ reason: 'external' }]);
   });

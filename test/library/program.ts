@@ -3,8 +3,10 @@
  * Usage: program.js SCENE SOURCE MOUNTPOINT [SOURCE2 MOUNTPOINT2]
  */
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { type Mounted, mount } from '../../src/main/index.ts';
+import { ask } from '../metrics/scrape.ts';
 
 const HOST_INODES_TRIED = 200;
 const execute = promisify(execFile);
@@ -54,6 +56,17 @@ const SCENES: Readonly<Record<string, () => Promise<void>>> = {
     const mounted = await start();
     await shell('umount "$1"', mountpoint);
     say({ reason: await mounted.unmounted });
+  },
+  async metrics() {
+    const logFile = `${source2}/log`;
+    const quiet = await mount({ source, mountpoint, logFile });
+    await quiet.unmount();
+    const saidOfMetrics = readFileSync(logFile, 'utf8').includes('metrics');
+    const metricsSocket = `${source2}/sock`;
+    const asked = await mount({ source, mountpoint, logFile, metricsSocket });
+    const { status } = await ask(`unix:${metricsSocket}`, '/readyz');
+    await asked.unmount();
+    say({ saidOfMetrics, status });
   },
   async abort() {
     const mounted = await start();

@@ -10,6 +10,7 @@ import { laneThread, MAIN_THREAD } from '../../src/shared/memory/thread-journal.
 import { GROUP_BY_INDEX, OPERATION_BY_INDEX } from '../../src/shared/metrics-table.ts';
 import { countQueueWait, countReply } from '../../src/shared/request-stats.ts';
 import { QUEUE_WAIT, REQUEST_DURATION, STAT, STAT_CELLS } from '../../src/shared/stats-layout.ts';
+import { identityOf, makeMemory, tablesOf } from '../memory/tables.ts';
 
 const THREADS = laneThread(2);
 
@@ -77,4 +78,33 @@ test('the clock is one for all threads', { timeout: 20_000 }, async () => {
     assert.ok(theirsUs > beforeUs - 2 && theirsUs < afterUs + 2, `${theirsUs - beforeUs} us`);
     await worker.terminate();
   }
+});
+
+test('lookups outstanding are counted as the table counts them', () => {
+  const memory = makeMemory({ inodes: 100 });
+  const [main, lane] = [tablesOf(memory, MAIN_THREAD), tablesOf(memory, laneThread(0))];
+  main.inodes.clear();
+  main.slots.initialise();
+  // The only cell of these tables is that of the lookups.
+  const agree = (expected: number): void => {
+    assert.equal(main.stats.sum(0), expected);
+    assert.equal(main.inodes.countLookups(), expected);
+  };
+  const slots = [1, 2, 3].map((ino) =>
+    lane.inodes.lookup(identityOf({ mount: 0, ino, handle: 1 })),
+  );
+  const again = main.inodes.lookup(identityOf({ mount: 0, ino: 2, handle: 1 }));
+  assert.equal(again, slots[1]);
+  agree(4);
+  main.inodes.forget(again, 0, 1);
+  agree(3);
+  // More than were counted: what is below zero makes no sense.
+  main.inodes.forget(again, 0, 50);
+  main.inodes.forget(again, 0, 1);
+  agree(2);
+  assert.ok(main.stats.of(MAIN_THREAD, 0) < 0, 'main gave back what the lane has taken');
+  main.inodes.clear();
+  agree(0);
+  lane.inodes.lookup(identityOf({ mount: 0, ino: 9, handle: 1 }));
+  agree(1);
 });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { MAX_CONNECTIONS } from '../../src/shared/exporter-messages.ts';
 import { HttpServer, RESPONSE_TIMEOUT_MS } from '../../src/workers/exporter-http.ts';
 import { defer } from '../harness/cleanup.ts';
 import { ask } from './scrape.ts';
@@ -188,7 +189,9 @@ test('requests that are sent without reading the answers do not pile up', TIME_L
 
 test('more connections than may be are closed at once', TIME_LIMIT, async () => {
   const stage = await serve();
-  const sockets = await Promise.all(Array.from({ length: 40 }, () => connectTo(stage)));
+  const sockets = await Promise.all(
+    Array.from({ length: MAX_CONNECTIONS + 8 }, () => connectTo(stage)),
+  );
   await sleep(500);
   assert.equal(stage.cuts, 8);
   for (const socket of sockets) socket.destroy();

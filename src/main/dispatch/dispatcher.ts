@@ -33,6 +33,8 @@ export interface SessionControl {
   onInit(): void;
   /** FUSE_DESTROY was answered. */
   onDestroy(): void;
+  /** Something waits for a lane: isStarving() is to be asked at intervals, until isQueueEmpty(). */
+  onQueued(): void;
 }
 
 /** SIGKILL's bit in the pending masks of /proc/<pid>/status. */
@@ -210,6 +212,14 @@ export class Dispatcher {
     // The other half of the ring is kept for slots.
     if (rings.depth(mount) >= rings.capacity >> 1) this.#unclosed.push({ fd, mount });
     else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
+    this.#session.onQueued();
+  }
+
+  /** Whether nothing waits for a lane. */
+  isQueueEmpty(): boolean {
+    const { rings, mounts } = this.#ctx.tables;
+    for (let mount = 0; mount < mounts.limit(); mount++) if (rings.depth(mount) > 0) return false;
+    return this.#unclosed.length === 0;
   }
 
   /**
@@ -336,6 +346,7 @@ export class Dispatcher {
     // Half a ring has room for every slot there is.
     rings.push(mount, slot);
     this.#lanes.wakeOne();
+    this.#session.onQueued();
   }
 
   #retryCloses(): void {
