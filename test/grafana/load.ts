@@ -150,6 +150,9 @@ async function waitForLocks(): Promise<void> {
 
 /** A file system behind hangs for a while: who uses it waits, and others go on. */
 async function hang(turn: number): Promise<void> {
+  // While a name is looked up for the first time the kernel keeps its directory locked: nobody else
+  // could make files there.
+  await readdir(at('slow'));
   process.kill(Number(slowPid), 'SIGSTOP');
   const waiting = [1, 2].map((i) =>
     runs('sh', '-c', 'echo text > "$1"', 'sh', at('slow', `${turn}-${i}`)),
