@@ -233,7 +233,7 @@ export async function drawDashboard(
       'font-size': '11',
       fill: '#24292e',
     },
-    [background, ...parts].join('\n'),
+    [element('title', {}, dashboard.title ?? 'dashboard'), background, ...parts].join('\n'),
   );
   const drawn = panels.filter(({ type }) => type !== 'row').length;
   return { svg: `${svg}\n`, panels: drawn, series: count };
