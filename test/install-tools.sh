@@ -8,7 +8,7 @@ TOOLS='
   stress-ng=stress-ng promtool=prometheus fsfreeze=util-linux
   fusermount3=fuse3 bindfs=bindfs mergerfs=mergerfs mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs
   mkfs.btrfs=btrfs-progs prlimit=util-linux setpriv=util-linux nsenter=util-linux cc=gcc
-  tar=tar diff=diffutils prometheus=prometheus
+  tar=tar diff=diffutils
 '
 PATH="$PATH:/usr/sbin:/sbin"
 
