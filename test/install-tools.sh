@@ -34,13 +34,23 @@ fi
 
 echo "install-tools: installing $missing"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-# The database server that the package would start is not wanted: the tests start their own.
+# The servers that come with packages are not wanted: the tests start their own. Packages ask this
+# file whether they may start one.
+policy=/usr/sbin/policy-rc.d
+made=''
+[ -e "$policy" ] || made=$policy
+trap 'rm -f "$log" $made' EXIT
+[ -z "$made" ] || printf '#!/bin/sh\nexit 101\n' >"$made"
+[ -z "$made" ] || chmod 755 "$made"
 if ! {
   apt-get -qq update &&
-    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -y install --no-install-recommends $missing
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $missing
 } >"$log" 2>&1; then
   tail -n 30 "$log" >&2
   echo "install-tools: apt-get failed; install these yourself: $missing" >&2
   exit 1
 fi
+# Nor shall they start with the machine.
+case " $missing " in
+  *' prometheus '*) systemctl --quiet disable prometheus.service >/dev/null 2>&1 || true ;;
+esac

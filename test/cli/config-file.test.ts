@@ -84,12 +84,14 @@ test('values as TOML has them, and numbers with a suffix as text', () => {
 });
 
 test('relative paths are relative to the file', () => {
-  const text = 'source = "data"\nmountpoint = "/mnt"\nlog_file = "../log"\ntrace = "t"';
+  const text =
+    'source = "data"\nmountpoint = "/mnt"\nlog_file = "../log"\ntrace = "t"\nruntime_dir = "run"';
   assert.deepEqual(values(text), {
     source: '/etc/sluice/data',
     mountpoint: '/mnt',
     logFile: '/etc/sluice/../log',
     trace: '/etc/sluice/t',
+    runtimeDir: '/etc/sluice/run',
   });
   assert.deepEqual(values('trace = "-"'), { trace: '-' });
   assert.deepEqual(values('trace = true'), { trace: true });

@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { parseMountArguments } from '../../src/main/commands/arguments.ts';
 import { parseConfig } from '../../src/main/config/config-file.ts';
-import { environmentSettings, variableOf } from '../../src/main/config/environment.ts';
+import { environmentSettings } from '../../src/main/config/environment.ts';
 import { renderConfig } from '../../src/main/config/print-config.ts';
 import {
   type ResolvedMount,
@@ -16,6 +16,7 @@ import {
   resolveSettings,
   type Sources,
 } from '../../src/main/config/sources.ts';
+import { variableOf } from '../../src/main/config/variables.ts';
 import { SluiceError } from '../../src/shared/errors.ts';
 import { effectiveValue, OPTION_KEYS, rowOf } from '../../src/shared/options.ts';
 import { sample } from './sample.ts';
@@ -197,6 +198,10 @@ test('every option is printed with its value and its origin', async () => {
     ['exec', 'exec = true +# default'],
     ['fsname', '# fsname +# default, the source path'],
     ['log_file', '# log_file +# default, stderr'],
+    [
+      'runtime_dir',
+      '# runtime_dir +# default, /run/sluice for root, else \\$XDG_RUNTIME_DIR/sluice',
+    ],
   ] as const;
   for (const [name, pattern] of expected) {
     assert.match(line(text, name) ?? '', new RegExp(`^${pattern}$`));

@@ -95,6 +95,24 @@ test('two mounts share a directory, and the end of one leaves the other', BOUND,
   assert.deepEqual(readdirSync(runtimeDir), []);
 });
 
+test('file and environment name it, and the environment also to the commands', BOUND, async () => {
+  const [source, mnt, base] = (await tempDirs('source', 'mnt', 'base')) as [string, string, string];
+  const file = join(base, 'sluice.toml');
+  writeFileSync(file, 'runtime_dir = "file"\n');
+  const given = { source, mountpoint: mnt };
+  const byFile = await startMount({ ...given, flags: [`--config=${file}`] });
+  assert.equal(readdirSync(join(base, 'file')).length, 1);
+  await byFile.stop();
+  const env = { ...process.env, SLUICE_OPT_RUNTIME_DIR: join(base, 'env') };
+  const byVariable = await startMount({ ...given, env });
+  assert.equal(readdirSync(join(base, 'env')).length, 1);
+  const args = [cliPath, 'status', mnt, '--json'];
+  const { stdout } = await runOk(process.execPath, args, { env });
+  const { mounts } = JSON.parse(stdout) as { mounts: Shown[] };
+  assert.equal(mounts[0]?.daemon?.pid, byVariable.pid);
+  await byVariable.stop();
+});
+
 /** As uid 65534, with a session directory and a /dev/fuse that it may open. */
 const USER_SETUP = `
 mount -t tmpfs none /run

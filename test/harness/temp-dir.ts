@@ -7,12 +7,13 @@ import { run } from './run.ts';
 const REMOVE_TIMEOUT_MS = 60_000;
 
 /**
- * Makes an empty directory that goes away with the test. Other users may pass through it.
+ * Makes an empty directory that goes away with the test. Other users may pass through it. Its path is
+ * short: that of a Unix socket in it may have 107 bytes.
  *
  * @returns its absolute path
  */
 export async function tempDir(name = 'dir'): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), `sluice-${name}-`));
+  const path = await mkdtemp(join(tmpdir(), `${name}-`));
   await chmod(path, 0o755);
   defer(async () => {
     const removed = await run('rm', ['-rf', '--one-file-system', path], {

@@ -49,6 +49,7 @@ suite('the library', () => {
     assert.ok((work['requests'] as number) > 5);
     assert.ok((work['inodes'] as number) >= 3);
     assert.ok((work['lookups'] as number) >= 2);
+    assert.equal(work['handles'], 2);
     assert.equal(facts['mountpoint'], mnt1);
     const fds = facts['keepFds'] as number[];
     assert.ok(fds.length === 2 && fds.every((fd) => Number.isInteger(fd) && fd > 2));
@@ -58,6 +59,11 @@ suite('the library', () => {
 
   test('metrics are served only to who asks for them', async () => {
     assert.deepEqual((await play('metrics')).said, [{ saidOfMetrics: false, status: 200 }]);
+  });
+
+  test('there is a control socket only for who gives a runtime directory', async () => {
+    const { said } = await play('control');
+    assert.deepEqual(said, [{ byDefault: false, isThere: true, left: [] }]);
   });
 
   test('an unmount by somebody else is told as such', async () => {

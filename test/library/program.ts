@@ -2,8 +2,9 @@
  * A program on the library, run by the tests as a child: what it prints is what they judge.
  * Usage: program.js SCENE SOURCE MOUNTPOINT [SOURCE2 MOUNTPOINT2]
  */
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { type Mounted, mount } from '../../src/main/index.ts';
 import { ask } from '../metrics/scrape.ts';
@@ -40,14 +41,31 @@ function knownPaths(mounted: Mounted): string[] {
   return paths;
 }
 
+/** Has both files open, so that the kernel keeps them though somebody drops the caches of the machine. */
+async function holdOpen(): Promise<() => Promise<unknown>> {
+  const script = 'exec 3< "$1/f" 4< "$1/made"; echo open; read -r line';
+  const holder = spawn('sh', ['-c', script, 'sh', mountpoint], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    timeout: 15_000,
+  });
+  await once(holder.stdout, 'data');
+  return () => {
+    const ended = once(holder, 'close');
+    holder.stdin.end('\n');
+    return ended;
+  };
+}
+
 const SCENES: Readonly<Record<string, () => Promise<void>>> = {
   async unmount() {
     const mounted = await start();
     const read = await shell('echo new > "$1/made"; cat "$1/f"; ls "$1"', mountpoint);
+    const release = await holdOpen();
     const { requests, inodes, lookups, handles } = mounted.status();
     const { id, warnings } = mounted;
     say({ id, warnings, read, requests, inodes, lookups, handles });
     say({ mountpoint: mounted.mountpoint, keepFds: mounted.keepFds(), paths: knownPaths(mounted) });
+    await release();
     await mounted.unmount();
     await mounted.unmount();
     say({ reason: await mounted.unmounted });
@@ -67,6 +85,17 @@ const SCENES: Readonly<Record<string, () => Promise<void>>> = {
     const { status } = await ask(`unix:${metricsSocket}`, '/readyz');
     await asked.unmount();
     say({ saidOfMetrics, status });
+  },
+  async control() {
+    const sockets = (directory: string) => (existsSync(directory) ? readdirSync(directory) : []);
+    const silent = await start();
+    const byDefault = sockets('/run/sluice').includes(`${silent.id}.sock`);
+    await silent.unmount();
+    const runtimeDir = `${source2}/run`;
+    const told = await mount({ source, mountpoint, logLevel: 'error', runtimeDir });
+    const where = sockets(runtimeDir);
+    await told.unmount();
+    say({ byDefault, isThere: where.join() === `${told.id}.sock`, left: sockets(runtimeDir) });
   },
   async abort() {
     const mounted = await start();

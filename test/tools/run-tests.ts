@@ -15,7 +15,7 @@ const testRoot = fileURLToPath(new URL('..', import.meta.url));
 const isFull = process.env['SLUICE_POSIX'] === 'full' || isLongRun;
 /** A single test, and a file, may not take longer than this, whatever its own limit. */
 const TEST_TIMEOUT_MS = isFull ? 6 * 3600_000 : 900_000;
-const RUN_DIRECTORY = /\/sluice-test-(\d+)-[^/]+$/;
+const RUN_DIRECTORY = /\/sluice-(\d+)-[^/]+$/;
 
 function findTests(patterns: readonly string[]): string[] {
   return readdirSync(testRoot, { recursive: true, encoding: 'utf8' })
@@ -81,7 +81,7 @@ async function main(patterns: readonly string[]): Promise<number> {
     return 1;
   }
   removeOldRuns();
-  const directory = mkdtempSync(join(tmpdir(), `sluice-test-${process.pid}-`));
+  const directory = mkdtempSync(join(tmpdir(), `sluice-${process.pid}-`));
   chmodSync(directory, 0o755);
   process.stdout.write(`${files.map((file) => relative(testRoot, file)).join('\n')}\n`);
   const code = await runNode(files, directory);

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { EXIT_MEANINGS, type ExitCode } from '../../shared/errors.ts';
 import { RELOADED_OPTIONS, rowOf } from '../../shared/options.ts';
-import { variableOf } from '../config/environment.ts';
+import { variableOf } from '../config/variables.ts';
 import { addMountOptions } from './arguments.ts';
 import { runDemo } from './demo.ts';
 import { type CommandContext, runMount } from './mount.ts';

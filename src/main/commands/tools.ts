@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import { EXIT, type ExitCode } from '../../shared/errors.ts';
+import { variableOf } from '../config/variables.ts';
 import { quiet } from './parser.ts';
 
 /** What the tools need of the process around them. */
@@ -170,13 +171,14 @@ function jsonOption(what: string): Option {
 
 function runtimeDirOption(): Option {
   const help = 'where the daemon was told to leave its socket (default: as for mount)';
-  return new Option('--runtime-dir <directory>', help);
+  return new Option('--runtime-dir <directory>', help).env(variableOf('runtime_dir'));
 }
 
-function common({ json, runtimeDir }: CommonOptions) {
+function common({ json, runtimeDir = '' }: CommonOptions) {
   return {
     json: json === true,
-    runtimeDir: runtimeDir === undefined ? undefined : resolve(runtimeDir),
+    // A variable that is empty counts as not set.
+    runtimeDir: runtimeDir === '' ? undefined : resolve(runtimeDir),
   };
 }
 

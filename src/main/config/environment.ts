@@ -1,10 +1,4 @@
-/**
- * The environment: `SLUICE_OPT_` and the name of an option in capitals.
- *
- * A prefix of its own, and not `SLUICE_`, since Kubernetes sets SLUICE_PORT and the like to
- * addresses in every pod beside a service of that name. So what begins with it is ours alone, and an
- * unknown one is a mistake that can be refused.
- */
+/** Options from the environment. */
 import {
   checkedPath,
   checkRules,
@@ -21,13 +15,9 @@ import {
   type SettingKey,
   type Settings,
 } from './settings.ts';
+import { VARIABLE_PREFIX, variableOf } from './variables.ts';
 
-const PREFIX = 'SLUICE_OPT_';
-const CONFIG_VARIABLE = `${PREFIX}CONFIG`;
-
-export function variableOf(name: string): string {
-  return `${PREFIX}${name.toUpperCase()}`;
-}
+const CONFIG_VARIABLE = variableOf('config');
 
 const KEYS_BY_VARIABLE: ReadonlyMap<string, SettingKey> = new Map(
   [...SETTING_NAMES].map(([name, key]) => [variableOf(name), key]),
@@ -46,7 +36,8 @@ export function configFileOf(environment: NodeJS.ProcessEnv): string | undefined
 export function environmentSettings(environment: NodeJS.ProcessEnv): Settings {
   const settings = new Map<SettingKey, Setting>();
   for (const [variable, text = ''] of Object.entries(environment)) {
-    if (!variable.startsWith(PREFIX) || text === '' || variable === CONFIG_VARIABLE) continue;
+    if (!variable.startsWith(VARIABLE_PREFIX) || text === '' || variable === CONFIG_VARIABLE)
+      continue;
     const key = keyOf(variable);
     settings.set(key, { value: textValue(key, variable, text), origin: variable });
   }
@@ -54,7 +45,7 @@ export function environmentSettings(environment: NodeJS.ProcessEnv): Settings {
 }
 
 function keyOf(variable: string): SettingKey {
-  const name = variable.slice(PREFIX.length).toLowerCase();
+  const name = variable.slice(VARIABLE_PREFIX.length).toLowerCase();
   const refusal = REFUSED_OPTIONS.get(name);
   if (refusal !== undefined) throw refusedOption(variable, refusal);
   const key = KEYS_BY_VARIABLE.get(variable);
