@@ -100,9 +100,10 @@ export class Exporter {
   }
 
   /** Takes over what a reload may change. */
-  reconfigure({ slowTimeoutMs }: MountOptions): void {
-    this.#task = { ...this.#task, slowTimeoutMs };
-    this.#worker?.postMessage({ kind: 'slowTimeout', slowTimeoutMs });
+  reconfigure({ slowTimeoutMs, logLevel: level }: MountOptions): void {
+    const log = this.#task.log === undefined ? undefined : { ...this.#task.log, level };
+    this.#task = { ...this.#task, slowTimeoutMs, log };
+    this.#worker?.postMessage({ kind: 'reconfigure', slowTimeoutMs, log });
   }
 
   /** Ends the thread. */

@@ -40,8 +40,12 @@ export interface SessionFacts {
 
 export type ExporterOrder =
   | { readonly kind: 'session'; readonly facts: SessionFacts }
-  /** A reload has changed it. */
-  | { readonly kind: 'slowTimeout'; readonly slowTimeoutMs: number }
+  /** What a reload may have changed. */
+  | {
+      readonly kind: 'reconfigure';
+      readonly slowTimeoutMs: number;
+      readonly log: LogSink | undefined;
+    }
   | { readonly kind: 'stop' };
 
 export type ExporterReport =

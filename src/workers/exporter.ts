@@ -10,21 +10,20 @@ import type {
   ExporterTask,
   ListenPlan,
 } from '../shared/exporter-messages.ts';
-import type { LogSink } from '../shared/log.ts';
 import { openTables, type ThreadTables } from '../shared/memory/shared-memory.ts';
-import type { StatsBlock } from '../shared/memory/stats-block.ts';
 import { EXPORTER_THREAD } from '../shared/memory/thread-journal.ts';
 import { Health } from './exporter-health.ts';
 import { type HttpRoutes, HttpServer } from './exporter-http.ts';
 import { clearSocketPath, SocketPathError } from './exporter-socket.ts';
 import { Watchdog } from './watchdog.ts';
-import { type LogLine, WatchdogLog } from './watchdog-log.ts';
+import { WatchdogLog } from './watchdog-log.ts';
 
 class Exporter {
   readonly #task: ExporterTask;
   readonly #tables: ThreadTables;
   readonly #health: Health;
   readonly #servers: HttpServer[] = [];
+  readonly #log: WatchdogLog | undefined;
   readonly #watchdog: Watchdog;
   readonly #stopWatching: () => void;
   #routes: HttpRoutes | undefined;
@@ -39,8 +38,14 @@ class Exporter {
     });
     this.#health = new Health(this.#tables, memory, stuckTimeoutMs);
     const settings = { slowTimeoutMs, stuckTimeoutMs };
-    const log = makeLog(task.log, this.#tables.stats);
-    this.#watchdog = new Watchdog(this.#tables, memory, settings, log);
+    const log = task.log && new WatchdogLog(task.log, this.#tables.stats);
+    this.#log = log;
+    // Where the log is somebody else's, main has to write to it.
+    this.#watchdog = new Watchdog(this.#tables, memory, settings, (level, fields, message) =>
+      log === undefined
+        ? tell({ kind: 'log', level, fields, message })
+        : log.line(level, fields, message),
+    );
     this.#stopWatching = this.#watchdog.start();
   }
 
@@ -59,8 +64,9 @@ class Exporter {
       case 'session':
         this.#health.session = order.facts;
         break;
-      case 'slowTimeout':
+      case 'reconfigure':
         this.#watchdog.slowTimeoutMs = order.slowTimeoutMs;
+        if (this.#log !== undefined && order.log !== undefined) this.#log.sink = order.log;
         break;
       case 'stop':
         void this.stop();
@@ -135,15 +141,6 @@ function portMessage(host: string, port: number, code: string): string {
     default:
       return `metrics_port: ${port} on ${host} cannot be listened at (${code}); choose another one, or give --no-metrics`;
   }
-}
-
-/** Lines go straight to the log; where that is somebody else's, main has to write them. */
-function makeLog(sink: LogSink | undefined, stats: StatsBlock): LogLine {
-  if (sink === undefined) {
-    return (level, fields, message) => tell({ kind: 'log', level, fields, message });
-  }
-  const log = new WatchdogLog(sink, stats);
-  return (level, fields, message) => log.line(level, fields, message);
 }
 
 function tell(report: ExporterReport): void {

@@ -25,18 +25,19 @@ const RETRY_MS = 100;
 const append = promisify(appendFile);
 
 export class WatchdogLog {
-  readonly #sink: LogSink;
+  /** Where lines go, and from which level on. */
+  sink: LogSink;
   readonly #stats: StatsBlock;
   #waiting = 0;
   #last: Promise<void> = Promise.resolve();
 
   constructor(sink: LogSink, stats: StatsBlock) {
-    this.#sink = sink;
+    this.sink = sink;
     this.#stats = stats;
   }
 
   line(level: LogLevel, fields: LogFields, msg: string): void {
-    const { level: lowest, mountId: mount } = this.#sink;
+    const { level: lowest, mountId: mount } = this.sink;
     const rank = LOG_LEVEL_LABELS.indexOf(level);
     if (rank < LOG_LEVEL_LABELS.indexOf(lowest) || this.#waiting >= MAX_WAITING) return;
     this.#stats.add(STAT.LOG_LINES + rank, 1);
@@ -44,7 +45,7 @@ export class WatchdogLog {
     const time = new Date().toISOString();
     const text = `${JSON.stringify({ level, time, mount, ...fields, msg })}\n`;
     this.#last = this.#last.then(async () => {
-      await this.#write(this.#sink.isPretty ? await this.#prettify(text) : text);
+      await this.#write(this.sink.isPretty ? await this.#prettify(text) : text);
       this.#waiting--;
     });
   }
@@ -52,7 +53,7 @@ export class WatchdogLog {
   async #write(text: string): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
-        await append(this.#sink.fd, text);
+        await append(this.sink.fd, text);
         return;
       } catch (error) {
         // Nobody is left to tell of a log that cannot be written.
@@ -64,6 +65,6 @@ export class WatchdogLog {
 
   async #prettify(text: string): Promise<string> {
     const { prettyFactory } = await import('pino-pretty');
-    return prettyFactory({ colorize: this.#sink.isColored, singleLine: true })(text) ?? text;
+    return prettyFactory({ colorize: this.sink.isColored, singleLine: true })(text) ?? text;
   }
 }

@@ -168,6 +168,7 @@ test('slots come and go; a request is run, cancelled or handed over by one party
     slots.describe(slot, 3, 1000 + slot, 0);
   }
   assert.equal(slots.findQueued(1000 + cancelled, 0), cancelled);
+  assert.equal(slots.timeOut(run), false, 'no lane has begun');
   assert.equal(slots.start(run), true);
   assert.equal(slots.cancel(run), false);
   assert.equal(slots.cancel(cancelled), true);
@@ -184,6 +185,15 @@ test('slots come and go; a request is run, cancelled or handed over by one party
   assert.equal(slots.requeue(handed), true);
   assert.equal(slots.requeue(handed), false);
   assert.equal(slots.state(handed), SLOT_STATE.QUEUED);
+  // Main and the lane cannot both answer, whoever comes first.
+  const [, , , raced] = taken as [number, number, number, number];
+  assert.equal(slots.timeOut(run), true);
+  assert.equal(slots.replying(run), false);
+  assert.equal(slots.handOver(run, SLOT_STATE.EXECUTING, 5, journal), false);
+  assert.equal(slots.start(raced), true);
+  assert.equal(slots.replying(raced), true);
+  assert.equal(slots.timeOut(raced), false);
+  assert.equal(slots.countIn(SLOT_STATE.TIMED_OUT, SLOT_STATE.REPLYING), 2);
   slots.askForWake();
   for (const slot of taken) {
     journal.cells[journal.itemAt] = slot + 1;

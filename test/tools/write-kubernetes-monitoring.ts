@@ -4,7 +4,7 @@
  * - deploy/kubernetes/monitoring/prometheus-rule.yaml: grafana/rules/*.yaml as one PrometheusRule
  * - grafana/kustomization.yaml: a ConfigMap of each dashboard in grafana/dashboards
  */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { projectRoot } from '../harness/paths.ts';
@@ -63,21 +63,19 @@ ${maps.join('')}generatorOptions:
 `;
 }
 
-/** Texts by path below `root`; undefined while grafana/ has no rules or no dashboards. */
-export function renderMonitoring(root: string): Readonly<Record<string, string>> | undefined {
-  const sources = ['grafana/rules', 'grafana/dashboards'].map((folder) => join(root, folder));
-  if (!sources.every((folder) => existsSync(folder))) return undefined;
+/** Texts by path below `root`, which has grafana/rules and grafana/dashboards. */
+export function renderMonitoring(root: string): Readonly<Record<string, string>> {
   return {
     'deploy/kubernetes/monitoring/prometheus-rule.yaml': prometheusRule(root),
     'grafana/kustomization.yaml': dashboards(root),
   };
 }
 
-/** Writes the files. @throws when grafana/ is not there */
+/** Writes the files. */
 export function writeMonitoring(root: string): void {
-  const texts = renderMonitoring(root);
-  if (texts === undefined) throw new Error(`${root}/grafana has no rules or no dashboards`);
-  for (const [path, text] of Object.entries(texts)) writeFileSync(join(root, path), text);
+  for (const [path, text] of Object.entries(renderMonitoring(root))) {
+    writeFileSync(join(root, path), text);
+  }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -73,6 +73,25 @@ test('a reload changes both, and forgets nothing that hangs', { timeout: 60_000 
   goOn();
   await stage.line(/ that took long has ended$/);
   assert.equal((await stage.mount.status())['slowOperations'], 1);
+
+  // The thread that watches writes lines of its own, from the same level on.
+  writeFileSync(file, 'slow_timeout = 0.5\nlog_level = "error"\n');
+  process.kill(stage.mount.pid, 'SIGHUP');
+  await sleep(1000);
+  const lines = stage.mount.logs.length;
+  hang();
+  const third = stage.start('stat', stage.at('hung', 'file-3'));
+  await sleep(1500);
+  goOn();
+  assert.equal(await third.ended, 0);
+  writeFileSync(file, 'log_level = "info"\n');
+  process.kill(stage.mount.pid, 'SIGHUP');
+  await stage.line(/^reloaded: .*log_level error -> info/);
+  assert.deepEqual(
+    stage.mount.logs.slice(lines).filter(({ level }) => level === 'warn'),
+    [],
+  );
+  assert.equal((await stage.mount.status())['slowOperations'], 2);
   holder.kill();
   await stage.mount.stop();
 });
