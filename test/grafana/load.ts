@@ -1,7 +1,7 @@
 /**
  * Makes every kind of series of a mount move: `load.js MOUNTPOINT SOURCE SECONDS PID`. SOURCE has a
- * directory `many` with files in it, a small file system `full`, and a file system `slow` that the
- * process PID serves. It touches the mount, so it runs as a process of its own.
+ * directory `many` with files in it, a small file system `full`, and a file system `slow` with
+ * a few, which the process PID serves. It touches the mount, so it runs as a process of its own.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -149,14 +149,13 @@ async function waitForLocks(): Promise<void> {
 }
 
 /** A file system behind hangs for a while: who uses it waits, and others go on. */
-async function hang(turn: number): Promise<void> {
+async function hang(): Promise<void> {
   // While a name is looked up for the first time the kernel keeps its directory locked: nobody else
   // could make files there.
-  await readdir(at('slow'));
+  const names = await readdir(at('slow'));
   process.kill(Number(slowPid), 'SIGSTOP');
-  const waiting = [1, 2].map((i) =>
-    runs('sh', '-c', 'echo text > "$1"', 'sh', at('slow', `${turn}-${i}`)),
-  );
+  // More than the lanes that one file system may have, so that some stay in its ring.
+  const waiting = names.map((name) => runs('cat', at('slow', name)));
   await sleep(Math.max(LEAST_HANG_MS, HANG_SHARE * 1000 * Number(seconds)));
   process.kill(Number(slowPid), 'SIGCONT');
   await Promise.all(waiting);
@@ -166,16 +165,15 @@ async function work(): Promise<void> {
   const names = await readdir(join(source, 'many'));
   const startMs = performance.now();
   const part = (): number => (performance.now() - startMs) / (1000 * Number(seconds));
-  let turn = 0;
   const running: Promise<void>[] = [];
   const events = [
     { from: 0.1, run: async () => void running.push(waitForLocks()) },
     // Nothing else works meanwhile.
     { from: 0.4, run: async () => exhaust(names) },
     { from: 0.5, run: async () => void running.push(waitForLocks()) },
-    { from: 0.7, run: async () => void running.push(hang(turn)) },
+    { from: 0.7, run: async () => void running.push(hang()) },
   ];
-  for (; part() < 1; turn++) {
+  for (let turn = 0; part() < 1; turn++) {
     if (part() >= (events[0]?.from ?? 1)) await events.shift()?.run();
     await readFresh(turn);
     await append(turn);

@@ -1,9 +1,10 @@
 /** A Prometheus of the test's own, with the configuration and the rules of grafana/. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defer } from '../harness/cleanup.ts';
 import { projectRoot } from '../harness/paths.ts';
@@ -39,20 +40,27 @@ export async function startPrometheus(target: string): Promise<PrometheusApi> {
   );
   const exited = once(child, 'exit');
   defer(
-    async () => {
-      child.kill('SIGTERM');
-      const isOver = await Promise.race([
-        exited.then(() => true),
-        sleep(STOP_TIMEOUT_MS, false, { ref: false }),
-      ]);
-      if (!isOver) child.kill('SIGKILL');
-      await exited;
-    },
+    () => end(child, exited),
     () => child.kill('SIGKILL'),
   );
+  return new PrometheusApi(`http://${await listening(child, exited)}`);
+}
+
+async function end(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
+  child.kill('SIGTERM');
+  const isOver = await Promise.race([
+    exited.then(() => true),
+    sleep(STOP_TIMEOUT_MS, false, { ref: false }),
+  ]);
+  if (!isOver) child.kill('SIGKILL');
+  await exited;
+}
+
+/** Waits for the line that says where it listens. */
+async function listening(child: ChildProcess, exited: Promise<unknown>): Promise<string> {
   const lines: string[] = [];
   const address = new Promise<string>((resolve) => {
-    createInterface({ input: child.stderr }).on('line', (line) => {
+    createInterface({ input: child.stderr as Readable }).on('line', (line) => {
       lines.push(line);
       const found = LISTENING.exec(line)?.[1];
       if (found !== undefined) resolve(found);
@@ -66,7 +74,7 @@ export async function startPrometheus(target: string): Promise<PrometheusApi> {
   if (place === undefined) {
     throw new Error(`Prometheus does not start:\n${lines.slice(-10).join('\n')}`);
   }
-  return new PrometheusApi(`http://${place}`);
+  return place;
 }
 
 function replaceIn(file: string, pattern: RegExp, by: string): void {

@@ -15,6 +15,7 @@ import { startPrometheus } from './prometheus.ts';
 
 const LOAD = fileURLToPath(new URL('./load.js', import.meta.url));
 const FILES = 500;
+const SLOW_FILES = 6;
 const SLOW_TIMEOUT_MS = 10_000;
 
 export interface Stage {
@@ -70,6 +71,7 @@ export async function setStage(): Promise<Stage> {
   const full = join(source, 'full');
   await runOk('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', full]);
   defer(async () => void (await run('umount', ['-l', full])));
+  for (let i = 0; i < SLOW_FILES; i++) writeFileSync(join(backing, `file-${i}`), 'content');
   const slowPid = await serveSlow(backing, join(source, 'slow'));
   const mount = await startMount({ source, mountpoint, flags: FLAGS });
   const target = new URL(urlOf(mount)).host;
