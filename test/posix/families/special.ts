@@ -119,7 +119,7 @@ function sockets(stage: Stage): void {
   stage.alice.unlink('d/t').ok();
   stage.equal('gone', connects(stage.alice, 'd/t'), 'ENOENT');
   stage.alice.create('d/file').ok();
-  stage.equal('a file', connects(stage.alice, 'd/file'), 'E111');
+  stage.equal('a file', connects(stage.alice, 'd/file'), 'ECONNREFUSED');
 }
 
 const CAPABILITY_CHANGES: Readonly<Record<string, (actor: Actor) => void>> = {
