@@ -102,11 +102,13 @@ export class PassthroughFs {
     this.importRoot();
   }
 
-  /** Whether the source lies on a file system that is stacked on another one. */
+  /**
+   * Whether the source lies on a file system that is stacked on another one. A FUSE mount may be, too,
+   * if it passes data through; nobody can tell, and to take it for stacked would cost an overlay above.
+   */
   isStackedSource(): boolean {
     const { inodes, mounts } = this.ctx.tables;
-    const fsType = mounts.fsType(inodes.mount(ROOT_SLOT));
-    return fsType === FS_MAGIC.OVERLAYFS || fsType === FS_MAGIC.FUSE;
+    return mounts.fsType(inodes.mount(ROOT_SLOT)) === FS_MAGIC.OVERLAYFS;
   }
 
   /** Takes over what of the options may change while the mount is served: the timeouts. */

@@ -32,6 +32,7 @@ export const SYS = {
   rt_sigaction: byArch(13, 134),
   statfs: byArch(137, 43),
   preadv2: byArch(327, 286),
+  pwritev2: byArch(328, 287),
   readahead: byArch(187, 213),
   posix_fadvise: byArch(221, 223),
   pipe2: byArch(293, 59),

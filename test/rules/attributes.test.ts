@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { suite, test } from 'node:test';
 import * as F from '../../src/shared/abi/flags.ts';
@@ -221,7 +222,13 @@ suite('SETATTR, field by field (rule 91, defect 3)', () => {
     const { nodeid } = client.lookup(ROOT, 'roots');
     client.open(nodeid, O_WRONLY);
     client.uid = 1000;
-    assert.equal(client.setattr(nodeid, 0).mode & 0o7777, 0o4755, 'he may not write to it');
+    const other = spawn('sleep', ['60'], { stdio: 'ignore' });
+    client.pid = other.pid ?? 0;
+    const mode = () => client.setattr(nodeid, 0).mode & 0o7777;
+    assert.equal(mode(), 0o4755, 'he may not write to it, and has not opened it');
+    other.kill();
+    client.pid = 0;
+    assert.equal(mode(), 0o755, 'who cannot be seen may have opened it');
     client.uid = 0;
     mkdirSync(at('d'));
     chmodSync(at('d'), 0o6755);

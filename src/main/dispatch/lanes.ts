@@ -14,6 +14,7 @@ import { SLOT_STATE } from '../../shared/memory/request-slots.ts';
 import { RequestMemory, type SharedMemory } from '../../shared/memory/shared-memory.ts';
 import { EFFECT, laneThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
 import type { Context, LogLevel } from '../../shared/passthrough/context.ts';
+import { closeBacking } from '../../shared/passthrough/kernel-passthrough.ts';
 import { recoverThread, reply, undoEffects } from '../../shared/passthrough/operations.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
@@ -296,7 +297,7 @@ export class Lanes {
     if (journal === undefined || id === 0 || existsSync(`/proc/self/task/${id}`)) return;
     const { inodes, mounts, handles, backings, locks } = this.#ctx.tables;
     inodes.recoverOwner(thread);
-    backings.recoverOwner(thread);
+    backings.recoverOwner(thread, (id) => closeBacking(this.#ctx, id));
     locks.recoverOwner(thread);
     mounts.recoverOwner(thread);
     handles.recoverOwner(thread, journal.directory());

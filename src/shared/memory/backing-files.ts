@@ -110,6 +110,8 @@ export class BackingFiles {
     const isLast = --cells[at + OPENS] === 0;
     const id = isLast ? cells[at + ID] : 0;
     if (isLast) this.#unlink(index);
+    // Until here a thread that dies leaves the id in the entry, for recoverOwner().
+    if (isLast) cells[at + ID] = 0;
     unlockCell(cells, H_LOCK);
     return id;
   }
@@ -119,8 +121,12 @@ export class BackingFiles {
     return this.#cells[H_COUNT];
   }
 
-  /** Releases the lock of a thread that died, and makes the chains anew: it may have been in one. */
-  recoverOwner(owner: number): void {
+  /**
+   * Releases the lock of a thread that died, and makes the chains anew: it may have been in one. Calls
+   * back with an id whose last open it took back and which it did not close. One that it has registered
+   * and not entered yet stays until the connection ends.
+   */
+  recoverOwner(owner: number, onId: (id: number) => void): void {
     const cells = this.#cells;
     if (lockOwner(cells, H_LOCK) !== owner) return;
     cells.fill(0, BUCKETS_AT, BUCKETS_AT + this.#buckets);
@@ -131,6 +137,8 @@ export class BackingFiles {
       const isUsed = cells[at + OPENS] > 0;
       const head = isUsed ? this.#bucketOf(cells[at + NODE_LO]) : H_FREE;
       if (isUsed) cells[H_COUNT]++;
+      else if (cells[at + ID] > 0) onId(cells[at + ID]);
+      if (!isUsed) cells[at + ID] = 0;
       cells[at + NEXT] = cells[head];
       cells[head] = index;
     }

@@ -24,9 +24,18 @@ const DIR_VALID = 7; // Whether the descriptor stands at the cookie below.
 const DIR_LO = 8;
 const DIR_HI = 9;
 const WAITS = 10; // Whether reads and writes wait for the disk; as FD.
-const WRITES = 11; // Whether it is open for writing; as FD.
+const PURPOSE = 11; // HANDLE_PURPOSE bits; as FD.
 const BACKING = 12; // Entry in BackingFiles that counts this open, 0 for none; as FD.
 const STRIDE = 16;
+
+/** What a file is open for. */
+export const HANDLE_PURPOSE = {
+  WRITING: 1,
+  /** It is a program that runs, or is about to. */
+  EXECUTION: 2,
+  /** Stores of a mapping may change it. */
+  MAPPED_WRITING: 4,
+} as const;
 
 const OPEN = 1 << 30;
 const CLOSING = 1 << 29;
@@ -58,7 +67,7 @@ export class HandleTable {
   /**
    * Enters an open descriptor.
    * @param waits whether its reads or writes wait for the disk whatever is cached
-   * @param writes whether it is open for writing
+   * @param purpose HANDLE_PURPOSE bits
    * @param backing its entry in the table of backing files, 0 for none
    * @returns the index, or -1 when the table is full
    */
@@ -67,7 +76,7 @@ export class HandleTable {
     inode: number,
     isDir: boolean,
     waits = false,
-    writes = false,
+    purpose = 0,
     backing = 0,
   ): number {
     const cells = this.#cells;
@@ -82,7 +91,7 @@ export class HandleTable {
     cells[at + INODE] = inode;
     cells[at + IS_DIR] = isDir ? 1 : 0;
     cells[at + WAITS] = waits ? 1 : 0;
-    cells[at + WRITES] = writes ? 1 : 0;
+    cells[at + PURPOSE] = purpose;
     cells[at + BACKING] = backing;
     cells[at + DIR_VALID] = 1;
     cells[at + DIR_LO] = 0;
@@ -155,13 +164,19 @@ export class HandleTable {
     return fhLo > 0 && fhLo <= this.capacity && this.#cells[this.#at(fhLo) + WAITS] === 1;
   }
 
-  /** Whether anybody has this inode open for writing. It looks at every handle: not for the hot path. */
-  hasWriter(inode: number): boolean {
+  /** Whether a handle was opened for all of this. */
+  isFor(index: number, purpose: number): boolean {
+    return (this.#cells[this.#at(index) + PURPOSE] & purpose) === purpose;
+  }
+
+  /** Whether anybody has this inode open for this. It looks at every handle: not for the hot path. */
+  isOpenFor(inode: number, purpose: number): boolean {
     const cells = this.#cells;
     for (let index = 1; index <= cells[H_NEXT]; index++) {
       const at = this.#at(index);
       const isOpen = (Atomics.load(cells, at + USES) & OPEN) !== 0;
-      if (isOpen && cells[at + INODE] === inode && cells[at + WRITES] === 1) return true;
+      if (isOpen && cells[at + INODE] === inode && (cells[at + PURPOSE] & purpose) !== 0)
+        return true;
     }
     return false;
   }

@@ -26,6 +26,7 @@ import {
   STATX_IN,
   STATX_OUT,
 } from '../abi/structs.ts';
+import { HANDLE_PURPOSE } from '../memory/handle-table.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
   AT_EMPTY_PATH,
@@ -48,9 +49,9 @@ import {
   truncate,
   utimensat,
 } from '../sys/libc.ts';
-import { callerHas, callerMayWrite } from './caller.ts';
+import { callerHas, callerHasOpen, callerMayWrite } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
-import { type Context, DEFER, SCRATCH } from './context.ts';
+import { type Context, DEFER, int64, SCRATCH } from './context.ts';
 import { dropFileCapability } from './file-capability.ts';
 import { FORBIDDEN_ID } from './id-map.ts';
 import { inodeFd, procPath, procPathFromHere } from './inode-access.ts';
@@ -281,8 +282,9 @@ function isPrivilegeKill(ctx: Context, valid: number): boolean {
  *
  * A write or fallocate is about to happen that takes the set-id bits, unless the caller has
  * CAP_FSETID: then it was for file capabilities alone (ATTR_KILL_PRIV), which the kernel has removed
- * itself. Somebody has the file open for writing, and the caller may write to it, unless that right
- * was taken from him since he opened it; then the bits go with the write itself.
+ * itself. Somebody has the file open for writing, and the caller may write to it, or has it open
+ * himself: a descriptor may be inherited, and outlives the right. The write itself would not take the
+ * bits: the kernel makes it with our credentials.
  *
  * Or chown(2) was called with neither a user nor a group, which takes the bits whoever asks, and
  * which is for the owner. FUSE does not check that: fuse_setattr() takes back the ATTR_MODE that
@@ -291,14 +293,24 @@ function isPrivilegeKill(ctx: Context, valid: number): boolean {
 function clearSetIds(ctx: Context, slot: number, fd: number, isOpen: boolean): number {
   const mode = modeWithoutSetIds(ctx, fd);
   if (mode < 0) return 0;
+  // What follows looks into /proc.
+  if (!ctx.mayBlock) return DEFER;
   const isOwner = callerOwns(ctx);
-  if (ctx.has(NEGOTIATED.NO_OPEN) || ctx.tables.handles.hasWriter(slot)) {
+  if (ctx.has(NEGOTIATED.NO_OPEN) || ctx.tables.handles.isOpenFor(slot, HANDLE_PURPOSE.WRITING)) {
     if (callerHas(ctx, CAP_FSETID)) return 0;
-    if (!isOwner && !callerMayWrite(ctx, fd)) return 0;
+    if (!isOwner && !callerMayWrite(ctx, fd) && !callerHasOpen(ctx, shownIno(ctx, slot))) return 0;
   } else if (!isOwner) {
     return -ERRNO.EPERM;
   }
   return changeMode(ctx, fd, isOpen, mode);
+}
+
+/** The inode number that clients see. */
+function shownIno(ctx: Context, slot: number): number | bigint {
+  const { inodes } = ctx.tables;
+  return ctx.config.useHostIno
+    ? int64(inodes.shownInoLo(slot), inodes.shownInoHi(slot))
+    : int64(inodes.inoLo(slot), inodes.inoHi(slot));
 }
 
 function setTimes(ctx: Context, fd: number, isOpen: boolean, valid: number): number {

@@ -2,7 +2,7 @@
  * Acting as the user who made the request. What a request creates must belong to him, and the host
  * decides by his ids and groups about set-group-id bits and quotas (credentials(7)).
  */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_EXT_GROUPS } from '../abi/flags.ts';
 import { OP } from '../abi/opcodes.ts';
@@ -12,6 +12,8 @@ import {
   CAP_DAC_OVERRIDE,
   CAP_FSETID,
   CAP_MKNOD,
+  O_ACCMODE,
+  O_RDONLY,
   S_ISGID,
   W_OK,
 } from '../sys/constants.ts';
@@ -189,6 +191,30 @@ export function callerMayWrite(ctx: Context, fd: number): boolean {
   }
   ctx.becomeSelf();
   return result === 0;
+}
+
+/**
+ * Whether the caller has a file of this inode number open for writing, as /proc/PID/fdinfo tells; also
+ * where he cannot be seen. A file of the same number elsewhere counts, too.
+ */
+export function callerHasOpen(ctx: Context, ino: number | bigint): boolean {
+  const directory = `/proc/${ctx.callerPid()}/fdinfo`;
+  try {
+    return readdirSync(directory).some((fd) => isOpenForWriting(`${directory}/${fd}`, ino));
+  } catch {
+    return true;
+  }
+}
+
+function isOpenForWriting(path: string, ino: number | bigint): boolean {
+  try {
+    const info = readFileSync(path, 'latin1');
+    const flags = Number.parseInt(/^flags:\s*(\d+)$/m.exec(info)?.[1] ?? '0', 8);
+    return (flags & O_ACCMODE) !== O_RDONLY && new RegExp(`^ino:\\s*${ino}$`, 'm').test(info);
+  } catch {
+    // Closed meanwhile.
+    return false;
+  }
 }
 
 /**

@@ -117,8 +117,8 @@ export class Context {
   handOverTo = 0;
   /** The directory a rename takes the name from, while it runs as the caller. */
   fromDirFd = -1;
-  /** Set when the request may have changed a mode that the kernel does not learn from the reply. */
-  isModeStale = false;
+  /** Set when the request may have changed attributes, or met some, that the kernel does not learn from the reply. */
+  isStale = false;
 
   /** Of the directory listing under way: bytes in the reply, and the cookie behind them. */
   listed = 0;
@@ -187,7 +187,7 @@ export class Context {
     this.message = message;
     this.body = message + IN_HEADER.SIZE;
     this.lengthBytes = this.u32[words];
-    this.isModeStale = false;
+    this.isStale = false;
     this.opcode = this.u32[words + 1];
     this.nodeLo = this.i32[words + (IN_HEADER.nodeid >> 2)];
     this.nodeHi = this.i32[words + (IN_HEADER.nodeid >> 2) + 1];

@@ -28,10 +28,14 @@ import {
   O_APPEND,
   O_CLOEXEC,
   O_DIRECT,
+  O_DSYNC,
   O_RDONLY,
   O_RDWR,
+  O_SYNC,
   RWF_APPEND,
+  RWF_DSYNC,
   RWF_NOWAIT,
+  RWF_SYNC,
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
@@ -163,7 +167,9 @@ export function write(ctx: Context): number {
   const isCached = (writeFlags & FUSE_WRITE_CACHE) !== 0;
   const kill = !isCached && killsSetIds(ctx, (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0);
   // Writes of the page cache carry no flags of their own and stand at a place of their own.
-  const append = !isCached && (ctx.arg32(WRITE_IN.flags) & O_APPEND) !== 0;
+  const wanted = isCached ? 0 : ctx.arg32(WRITE_IN.flags);
+  const append = (wanted & O_APPEND) !== 0;
+  const rwf = rwfOf(wanted);
   if (!append && appendsOnly(ctx, fd)) return -ERRNO.EPERM;
   const offset = ctx.arg64(WRITE_IN.offset);
   if (ctx.config.sealSize) {
@@ -174,15 +180,15 @@ export function write(ctx: Context): number {
   if (dropped < 0) return dropped;
   let count: number;
   if (ctx.mayBlock) {
-    if (kill) ctx.isModeStale = beginSetIdKill(ctx, fd);
-    count = writeAll(ctx, fd, payload, size, offset, append);
+    if (kill) ctx.isStale = beginSetIdKill(ctx, fd);
+    count = writeAll(ctx, fd, payload, size, offset, rwf);
     if (count === -ERRNO.EINVAL && (isCached || !wantsDirect(ctx, WRITE_IN.flags))) {
       const buffered = bufferedFd(ctx, O_RDWR);
-      if (buffered >= 0) count = writeAll(ctx, buffered, payload, size, offset, append);
+      if (buffered >= 0) count = writeAll(ctx, buffered, payload, size, offset, rwf);
     }
     if (kill) endSetIdKill(ctx);
   } else {
-    const mustWait = append || (kill && hasSetIds(ctx, fd));
+    const mustWait = rwf !== 0 || (kill && hasSetIds(ctx, fd));
     count = mustWait ? DEFER : writeInPlace(ctx, fd, payload, size, offset);
   }
   if (count < 0) return count;
@@ -200,6 +206,17 @@ function appendsOnly(ctx: Context, fd: number): boolean {
   return (fcntl(fd, F_GETFL, 0) & O_APPEND) !== 0;
 }
 
+/**
+ * How a WRITE with these flags is made: at the end of the file, and on the disk before it is answered.
+ * O_DSYNC comes also for RWF_DSYNC and on a mount with `sync` (fuse_write_flags, fs/fuse/file.c),
+ * where the handle's descriptor does not have it.
+ */
+function rwfOf(wireFlags: number): number {
+  const append = (wireFlags & O_APPEND) !== 0 ? RWF_APPEND : 0;
+  if ((wireFlags & O_SYNC) === O_SYNC) return append | RWF_SYNC;
+  return (wireFlags & O_DSYNC) !== 0 ? append | RWF_DSYNC : append;
+}
+
 /** Writes to the end, or as far as it goes: an error counts only if nothing was written. */
 function writeAll(
   ctx: Context,
@@ -207,15 +224,16 @@ function writeAll(
   payload: number,
   size: number,
   offset: number | bigint,
-  append: boolean,
+  rwf: number,
 ): number {
   let done = 0;
   do {
     const address = ctx.address(payload) + done;
     const at = typeof offset === 'bigint' ? offset + BigInt(done) : offset + done;
-    const count = append
-      ? pwritev2(fd, iovec(ctx, address, size - done), 1, at, RWF_APPEND)
-      : pwrite(fd, address, size - done, at);
+    const count =
+      rwf !== 0
+        ? pwritev2(fd, iovec(ctx, address, size - done), 1, at, rwf)
+        : pwrite(fd, address, size - done, at);
     if (count === -ERRNO.EINTR) continue;
     if (count < 0) return done > 0 ? done : count;
     if (count === 0) break;
@@ -236,7 +254,7 @@ function writeInPlace(
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
   if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE)) {
-    return ctx.isBold ? writeAll(ctx, fd, payload, size, offset, false) : DEFER;
+    return ctx.isBold ? writeAll(ctx, fd, payload, size, offset, 0) : DEFER;
   }
   const count = pwritev2(fd, iovec(ctx, ctx.address(payload), size), 1, offset, RWF_NOWAIT);
   if (count === -ERRNO.EOPNOTSUPP) mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE);

@@ -21,6 +21,7 @@ import {
   OPEN_OUT,
   RELEASE_IN,
 } from '../abi/structs.ts';
+import { HANDLE_PURPOSE } from '../memory/handle-table.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
   O_ACCMODE,
@@ -34,6 +35,7 @@ import {
   O_NOFOLLOW,
   O_PATH,
   O_RDONLY,
+  O_RDWR,
   O_SYNC,
   O_TMPFILE,
   O_TRUNC,
@@ -53,7 +55,7 @@ import {
   openInodeBriefly,
   procPath,
 } from './inode-access.ts';
-import { enterBacking } from './kernel-passthrough.ts';
+import { countOpen, enterBacking } from './kernel-passthrough.ts';
 import { releaseLocksOfHandle, releaseOwner } from './locks.ts';
 import { enterAndReply, openChild, parentFd } from './names.ts';
 import { setSecurityLabel } from './security-label.ts';
@@ -65,6 +67,12 @@ import { beginSetIdKill, endSetIdKill, killsSetIds } from './set-ids.ts';
  */
 const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC | O_APPEND;
 
+/** In the flags of an OPEN: execve(2) opens the file (include/linux/fs.h). */
+const FMODE_EXEC = 0x20;
+
+/** What was opened. */
+const OPENED = { DIRECTORY: 0, FILE: 1, NEW_FILE: 2 } as const;
+
 /**
  * What the kernel may do with the pages of a file that was opened with these flags (rule 33). Beside
  * FOPEN_PASSTHROUGH it takes no flag about caches: the pages are those of the file behind.
@@ -72,6 +80,8 @@ const WAITING_FLAGS = O_DIRECT | O_DSYNC | O_SYNC | O_APPEND;
 function fileReplyFlags(ctx: Context, slot: number, hostFlags: number, backingId: number): number {
   const noFlush = needsFlush(ctx, slot, hostFlags) ? 0 : FOPEN_NOFLUSH;
   if (backingId > 0) return passthroughReplyFlags(ctx) | noFlush;
+  // Pages of an append-only file would take what the file does not: without them no map is shared.
+  if ((hostFlags & O_APPEND) !== 0) return FOPEN_DIRECT_IO | noFlush;
   switch (ctx.config.cache) {
     case 'never':
     case 'metadata':
@@ -130,28 +140,49 @@ function enterHandle(
   fd: number,
   slot: number,
   flags: number,
-  isDir: boolean,
+  kind: number,
   offset: number,
 ): number {
   const { handles, backings, journal } = ctx.tables;
   ctx.keepFd(fd);
-  const backing = isDir ? 0 : enterBacking(ctx, slot, fd);
+  const isDir = kind === OPENED.DIRECTORY;
+  const backing = isDir ? 0 : enterBacking(ctx, slot, fd, kind === OPENED.NEW_FILE);
   const backingId = backing > 0 ? backings.id(backing) : 0;
-  const writes = (flags & O_ACCMODE) !== O_RDONLY;
+  if (backingId > 0 && mayMapAppendOnly(flags)) return -ERRNO.EBUSY;
   const waits = (flags & WAITING_FLAGS) !== 0;
-  const index = handles.allocate(fd, slot, isDir, waits, writes, backing);
+  const purpose = purposeOf(ctx, flags, backingId);
+  const index = handles.allocate(fd, slot, isDir, waits, purpose, backing);
   if (index < 0) return -ERRNO.ENFILE;
   journal.effectHandle(index);
   journal.dropBacking();
   journal.dropFd(fd);
   journal.addReserved(-1);
   ctx.putWords(offset + OPEN_OUT.fh, index, handles.epoch(index));
-  ctx.put32(
-    offset + OPEN_OUT.open_flags,
-    isDir ? directoryReplyFlags(ctx) : fileReplyFlags(ctx, slot, flags, backingId),
-  );
+  const replyFlags = isDir ? directoryReplyFlags(ctx) : fileReplyFlags(ctx, slot, flags, backingId);
+  const who = replyFlags & (FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO);
+  if (!isDir) countOpen(ctx, who === FOPEN_PASSTHROUGH);
+  ctx.put32(offset + OPEN_OUT.open_flags, replyFlags);
   ctx.put32(offset + OPEN_OUT.backing_id, backingId);
   return 0;
+}
+
+/**
+ * Whether a map of this open could change an append-only file. It goes through us, unless somebody has
+ * had it open since before it was one: then the kernel would map the file behind.
+ */
+function mayMapAppendOnly(flags: number): boolean {
+  return (flags & (O_APPEND | O_ACCMODE)) === (O_APPEND | O_RDWR);
+}
+
+/** HANDLE_PURPOSE bits of an open with these flags of the host. */
+function purposeOf(ctx: Context, flags: number, backingId: number): number {
+  const access = flags & O_ACCMODE;
+  const isExec = (ctx.arg32(OPEN_IN.flags) & FMODE_EXEC) !== 0;
+  return (
+    (access === O_RDONLY ? 0 : HANDLE_PURPOSE.WRITING) |
+    (access === O_RDWR && backingId > 0 ? HANDLE_PURPOSE.MAPPED_WRITING : 0) |
+    (isExec ? HANDLE_PURPOSE.EXECUTION : 0)
+  );
 }
 
 /** Opens, and takes what a file loses when the open truncates it. */
@@ -169,7 +200,7 @@ function openKillingSetIds(ctx: Context, slot: number, flags: number, openFlags:
   if (!kill || (flags & O_TRUNC) === 0) return openInode(ctx, slot, flags);
   const pathFd = inodeFd(ctx, slot);
   if (pathFd < 0) return pathFd;
-  ctx.isModeStale = beginSetIdKill(ctx, pathFd);
+  ctx.isStale = beginSetIdKill(ctx, pathFd);
   const fd = openInode(ctx, slot, flags);
   endSetIdKill(ctx);
   return fd;
@@ -184,6 +215,15 @@ function isForAppending(ctx: Context, fd: number, wanted: number): boolean {
   return fd === -ERRNO.EPERM && (wanted & O_APPEND) !== 0 && !ctx.has(NEGOTIATED.WRITEBACK);
 }
 
+/**
+ * Whether a program that runs would be emptied: for O_TRUNC without write access VFS asks whether it
+ * runs (get_write_access) after the OPEN, in which the file is emptied.
+ */
+function isBusyText(ctx: Context, slot: number, flags: number): boolean {
+  if ((flags & (O_TRUNC | O_ACCMODE)) !== (O_TRUNC | O_RDONLY)) return false;
+  return ctx.tables.handles.isOpenFor(slot, HANDLE_PURPOSE.EXECUTION);
+}
+
 /** OPEN. */
 export function open(ctx: Context): number {
   // A permanent promise, made only where the kernel offered zero-message opens.
@@ -191,8 +231,10 @@ export function open(ctx: Context): number {
   const slot = ctx.pinNode();
   if (slot < 0) return slot;
   const wanted = ctx.arg32(OPEN_IN.flags);
-  let flags = hostOpenFlags(ctx, wanted);
+  // VFS has seen to O_DIRECTORY; it is a part of O_TMPFILE, which comes for a file behind such an open.
+  let flags = hostOpenFlags(ctx, wanted) & ~O_DIRECTORY;
   if ((flags & O_TRUNC) !== 0 && ctx.config.sealSize) return -ERRNO.EPERM;
+  if (isBusyText(ctx, slot, flags)) return -ERRNO.ETXTBSY;
   const reserved = reserveHandle(ctx);
   if (reserved < 0) return reserved;
   const openFlags = ctx.arg32(OPEN_IN.open_flags);
@@ -202,7 +244,7 @@ export function open(ctx: Context): number {
     fd = openKilling(ctx, slot, flags, openFlags);
   }
   if (fd < 0) return fd;
-  const error = enterHandle(ctx, fd, slot, flags, false, 0);
+  const error = enterHandle(ctx, fd, slot, flags, OPENED.FILE, 0);
   return error < 0 ? error : OPEN_OUT.SIZE;
 }
 
@@ -215,7 +257,7 @@ export function opendir(ctx: Context): number {
   if (reserved < 0) return reserved;
   const fd = openInode(ctx, slot, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return fd;
-  const error = enterHandle(ctx, fd, slot, O_RDONLY, true, 0);
+  const error = enterHandle(ctx, fd, slot, O_RDONLY, OPENED.DIRECTORY, 0);
   return error < 0 ? error : OPEN_OUT.SIZE;
 }
 
@@ -294,7 +336,7 @@ function createExisting(
   // An eviction must not close the descriptor while the file is opened through it.
   ctx.pinInode(slot, ctx.tables.inodes.epoch(slot));
   const fd = openKilling(ctx, slot, flags, ctx.arg32(CREATE_IN.open_flags));
-  return replyOpened(ctx, slot, fd, flags);
+  return replyOpened(ctx, slot, fd, flags, OPENED.FILE);
 }
 
 /** Answers with entry and handle of a file that this request made. */
@@ -312,7 +354,7 @@ function replyCreated(
   if (slot < 0) return slot;
   putEntry(ctx, 0, slot, parent);
   ctx.tables.journal.dropFd(fd);
-  return replyOpened(ctx, slot, fd, flags);
+  return replyOpened(ctx, slot, fd, flags, OPENED.NEW_FILE);
 }
 
 /** Enters the inode of an open descriptor, with an O_PATH descriptor of its own. */
@@ -325,7 +367,7 @@ function enterNewInode(ctx: Context, fd: number, keep: number): number {
 }
 
 /** Adds the handle to an entry reply; takes the lookup back if there can be none. */
-function replyOpened(ctx: Context, slot: number, fd: number, flags: number): number {
+function replyOpened(ctx: Context, slot: number, fd: number, flags: number, kind: number): number {
   const epoch = ctx.tables.inodes.epoch(slot);
   if (fd >= 0 && ctx.has(NEGOTIATED.NO_OPEN)) {
     // The file exists; opens need no message, so none is answered.
@@ -333,7 +375,7 @@ function replyOpened(ctx: Context, slot: number, fd: number, flags: number): num
     ctx.zero(ENTRY_OUT.SIZE, OPEN_OUT.SIZE);
     return ENTRY_OUT.SIZE + OPEN_OUT.SIZE;
   }
-  const error = fd < 0 ? fd : enterHandle(ctx, fd, slot, flags, false, ENTRY_OUT.SIZE);
+  const error = fd < 0 ? fd : enterHandle(ctx, fd, slot, flags, kind, ENTRY_OUT.SIZE);
   if (error < 0) {
     undoLookup(ctx, slot, epoch);
     return error;
@@ -403,8 +445,11 @@ function releaseHandle(ctx: Context, isDir: boolean): number {
     isDir,
   );
   if (handle < 0) return handle;
+  const { handles } = ctx.tables;
   if (!isDir) releaseLocksOfHandle(ctx, handle);
-  ctx.tables.handles.release(handle);
+  // Stores of a mapping move times of which the kernel does not learn.
+  if (handles.isFor(handle, HANDLE_PURPOSE.MAPPED_WRITING)) ctx.isStale = true;
+  handles.release(handle);
   return 0;
 }
 

@@ -140,17 +140,25 @@ function openMountFd(ctx: Context, fd: number): number {
   return -1;
 }
 
-/** Says once per mount why its inodes each keep a descriptor. */
-function reportNoHandles(ctx: Context, fd: number, errno: number): void {
+/** For messages: the mount a descriptor is on, by its number in mountinfo, and where it is. */
+export function mountOf(
+  ctx: Context,
+  fd: number,
+): { readonly mountId: number; readonly mountPoint: string | undefined } {
   // mountinfo knows the short id, not the unique one.
   statxInto(ctx, fd, SCRATCH.STATX2, STATX_MNT_ID);
   const mountId = ctx.i32[(ctx.scratch + SCRATCH.STATX2 + STATX.mnt_id) >> 2];
-  const row = findMountById(readMountInfo(), mountId);
+  return { mountId, mountPoint: findMountById(readMountInfo(), mountId)?.mountPoint };
+}
+
+/** Says once per mount why its inodes each keep a descriptor. */
+function reportNoHandles(ctx: Context, fd: number, errno: number): void {
+  const { mountId, mountPoint } = mountOf(ctx, fd);
   const failure = ctx.mountErrors.report({
     errno,
     description: `no file handle that can be opened (${errnoName(errno)}): each inode keeps a descriptor`,
     mountId,
-    mountRoot: row?.mountPoint,
+    mountRoot: mountPoint,
   });
   if (!failure.silent) ctx.report('warn', `handles-${mountId}`, failure.toString());
 }

@@ -30,6 +30,7 @@ import {
 } from './files.ts';
 import { access, statfs, syncFilesystem } from './filesystem-wide.ts';
 import { ioctlOperation } from './ioctl.ts';
+import { closeBacking } from './kernel-passthrough.ts';
 import { getlk, setlk } from './locks.ts';
 import {
   link,
@@ -167,7 +168,7 @@ export function putReplyHeader(ctx: Context, result: number): number {
 export function reply(ctx: Context, fuseFd: number, result: number): boolean {
   ctx.tracer?.reply(ctx, result);
   // Before the reply: what the caller does next must not go by the old mode.
-  if (ctx.isModeStale) invalidateAttributes(ctx, fuseFd);
+  if (ctx.isStale) invalidateAttributes(ctx, fuseFd);
   const length = putReplyHeader(ctx, result);
   const row = ROW_BY_OPCODE[ctx.opcode];
   countReply(ctx.tables.stats, row, result, nowUs() - ctx.receivedUs);
@@ -218,7 +219,7 @@ export function undoEffects(ctx: Context, journal: ThreadJournal, replyAt: numbe
 export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
   const { inodes, handles, backings, mounts, fds, locks } = ctx.tables;
   inodes.recoverOwner(thread);
-  backings.recoverOwner(thread);
+  backings.recoverOwner(thread, (id) => closeBacking(ctx, id));
   locks.recoverOwner(thread);
   mounts.recoverOwner(thread);
   fds.recoverOwner(thread);

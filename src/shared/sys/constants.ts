@@ -63,6 +63,8 @@ export const RESOLVE_CACHED = 0x20;
 export const W_OK = 2;
 
 /** preadv2(2) flags. */
+export const RWF_DSYNC = 0x02;
+export const RWF_SYNC = 0x04;
 export const RWF_NOWAIT = 0x08;
 export const RWF_APPEND = 0x10;
 
@@ -104,6 +106,8 @@ export const PATH_MAX = 4096;
 export const PAGE_SIZE = 4096;
 
 /** statx(2) masks. */
+/** `attributes` of struct statx: the file can only be appended to. */
+export const STATX_ATTR_APPEND = 0x20;
 export const STATX_BASIC_STATS = 0x07ff;
 export const STATX_BTIME = 0x0800;
 export const STATX_MNT_ID = 0x1000;

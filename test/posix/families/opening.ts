@@ -132,6 +132,7 @@ function isBusy(stage: Stage): void {
   stage.later(() => void child.kill('SIGKILL'));
   stage.root.tryOpen('program', O_WRONLY).is('ETXTBSY');
   stage.root.tryOpen('program', O_RDWR).is('ETXTBSY');
+  stage.root.tryOpen('program', O_RDONLY | O_TRUNC).is('ETXTBSY');
   stage.root.truncate('program', 10).is('ETXTBSY');
   stage.root.tryOpen('program', O_RDONLY).ok();
   stage.root.chmod('program', 0o700).ok();
@@ -206,6 +207,37 @@ const CHANGES: Readonly<Record<string, (actor: Actor, path: string) => void>> = 
   'write of no bytes': (actor, path) => void actor.write(actor.open(path, O_WRONLY).ok(), '').is(0),
   'reading only': (actor, path) => void actor.content(path),
 };
+/** By a descriptor that somebody else has opened: the mode of the file gives no right any more. */
+const CHANGES_BY_DESCRIPTOR: Readonly<Record<string, (actor: Actor, fd: number) => void>> = {
+  write: (actor, fd) => void actor.write(fd, 'x').is(1),
+  'write at an offset': (actor, fd) => void actor.write(fd, 'x', 2).is(1),
+  ftruncate: (actor, fd) => void actor.ftruncate(fd, 9).ok(),
+  fallocate: (actor, fd) => void actor.fallocate(fd, 0, 0, 99).ok(),
+  sendfile: (actor, fd) => {
+    const from = actor.open('source', O_RDONLY).ok();
+    actor.call('sendfile', () => syscall(SYS.sendfile, fd, from, 0, 3)).is(3);
+  },
+};
+const DESCRIPTOR_MODES = [0o4755, 0o6755, 0o2755, 0o2745, 0o2765, 0o4700];
+
+function clearsSetIdsByDescriptor(stage: Stage, what: string, flags: number): void {
+  stage.root.chmod('.', 0o777).ok();
+  stage.root.file('source', 'from');
+  for (const who of ['root', 'alice', 'bob', 'carol'] as const) {
+    for (const mode of DESCRIPTOR_MODES) {
+      const path = `${who}-${mode.toString(8)}`;
+      stage.root.file(path, 'text');
+      stage.root.chown(path, stage.alice.uid, stage.alice.gid).ok();
+      stage.root.chmod(path, mode).ok();
+      const fd = stage.root.open(path, flags).ok();
+      CHANGES_BY_DESCRIPTOR[what]?.(stage[who], fd);
+      const now = stage.root.facts(path).mode;
+      if (who === 'root') stage.equal('mode', now, mode);
+      else stage.equal('setuid', now & 0o4000, 0);
+    }
+  }
+}
+
 const CHANGE_MODES = [0o4777, 0o2777, 0o6777, 0o4666, 0o2666, 0o6666, 0o2767, 0o6767, 0o1777];
 
 function clearsSetIds(stage: Stage, what: string): void {
@@ -248,6 +280,16 @@ function tmpfile(stage: Stage): void {
 export const opening = family('opening', [
   ...each('open of', FILE_TYPES, opens),
   ...each('set-id bits go as Linux takes them', Object.keys(CHANGES), clearsSetIds),
+  ...each(
+    'set-id bits go when he writes who was given the descriptor',
+    [
+      ...Object.keys(CHANGES_BY_DESCRIPTOR).map((what) => [what, O_RDWR] as const),
+      ['write, appending', O_RDWR | O_APPEND] as const,
+    ],
+    (stage, [what, flags]) =>
+      clearsSetIdsByDescriptor(stage, what.replace(', appending', ''), flags),
+    ([what]) => what,
+  ),
   ['O_CREAT makes a file once', createsMovesTimes],
   ['O_TRUNC empties and moves times', truncatesOnOpen],
   ['O_APPEND writes at the end, whatever the offset', appends],
