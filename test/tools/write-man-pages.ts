@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { flagOf, isNegatable } from '../../src/main/commands/arguments.ts';
+import { variableOf } from '../../src/main/config/variables.ts';
 import { EXIT_MEANINGS } from '../../src/shared/errors.ts';
 import {
   describeDefault,
@@ -136,6 +137,10 @@ ${bold('mount -t sluice')} [${bold('-o')} ${italic('LIST')}] ${italic('SOURCE MO
       'ENVIRONMENT',
       boldTerms([
         [
+          variableOf('name'),
+          'The option of that name, in capitals. A flag and -o count more, the file of --config less.',
+        ],
+        [
           'NOTIFY_SOCKET, WATCHDOG_USEC',
           'Set by systemd(1) for a unit of Type=notify: it is told when the mount is usable and when it stops, and its watchdog is fed while the main loop turns.',
         ],
@@ -151,6 +156,10 @@ ${bold('mount -t sluice')} [${bold('-o')} ${italic('LIST')}] ${italic('SOURCE MO
         ['/dev/fuse', 'The kernel side of every FUSE file system.'],
         ['/etc/fuse.conf', 'user_allow_other lets users other than root give allow_other.'],
         ['/etc/sluice/NAME.toml', 'What sluice@NAME.service mounts, and how.'],
+        [
+          '/run/sluice, $XDG_RUNTIME_DIR/sluice',
+          'Sockets through which status, top and umount reach the daemons of root and of other users.',
+        ],
       ]),
     ) +
     section(
