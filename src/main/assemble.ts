@@ -26,8 +26,8 @@ const FD_RESERVE_PER_LANE = 4;
 /** The exporter: its loop, two listeners at the most, and all that may connect to them. */
 const FD_RESERVE_EXPORTER = 8 + 2 * MAX_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
-/** Receive buffers: as many large WRITEs may be under way. */
-const LARGE_SLOTS = 32;
+/** Receive buffers: one for main, one for its deputy, the rest for large WRITEs under way. */
+const LARGE_SLOTS = 33;
 /** XATTR_SIZE_MAX: the longest reply besides READ and READDIR. */
 const MIN_REPLY_BYTES = 65536;
 const STDERR = 2;

@@ -64,8 +64,7 @@ export function statusOf(tables: ThreadTables, lanes: number, parked: number): D
     handles: handles.openFiles() + handles.openDirectories(),
     openFiles: handles.openFiles(),
     openDirectories: handles.openDirectories(),
-    // Main always holds one to receive into.
-    slotsInUse: slots.inUse() - 1,
+    slotsInUse: slots.inUse(),
     parked,
     parkedTotal: stats.sum(STAT.PARKED),
     fdsUsed: fds.used(),

@@ -77,7 +77,7 @@ export function makeReadings(tables: ThreadTables, memory: SharedMemory, health:
   const { inodes, handles, slots, fds, mounts, locks, stats } = tables;
   const lanes = new LaneStates(tables, memory, health);
   // Main always holds one slot to receive into.
-  const slotsUsed = (): number => Math.max(0, slots.inUse() - 1);
+  const slotsUsed = (): number => slots.inUse();
   const inFlight: Readonly<Record<string, () => number>> = {
     queued: () => Math.max(0, slotsUsed() - lanes.executing()),
     executing: () => lanes.executing(),
