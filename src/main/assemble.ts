@@ -24,6 +24,8 @@ import { SPARE_LANES } from './dispatch/policy.ts';
 /** Descriptors outside the budget: Node's own, the device, and what requests open for themselves. */
 const FD_RESERVE_BASE = 40;
 const FD_RESERVE_PER_LANE = 4;
+/** The loop of main's deputy, and what it is asked to give back by. */
+const FD_RESERVE_DEPUTY = 5;
 /** The loop of the exporter, which watches also where nobody wants metrics. */
 const FD_RESERVE_EXPORTER = 6;
 /** Its two listeners at the most, and all that may connect to them. */
@@ -31,8 +33,8 @@ const FD_RESERVE_METRICS = 2 + 2 * MAX_CONNECTIONS;
 /** The control socket and its clients. */
 const FD_RESERVE_CONTROL = 1 + MAX_CONTROL_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
-/** Receive buffers: as many large WRITEs may be under way. */
-const LARGE_SLOTS = 32;
+/** Receive buffers: one for main, one for its deputy, the rest for large WRITEs under way. */
+const LARGE_SLOTS = 33;
 /** XATTR_SIZE_MAX: the longest reply besides READ and READDIR. */
 const MIN_REPLY_BYTES = 65536;
 const STDERR = 2;
@@ -45,6 +47,7 @@ const STDERR = 2;
 export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
   const reserve =
     FD_RESERVE_BASE +
+    FD_RESERVE_DEPUTY +
     FD_RESERVE_CONTROL +
     FD_RESERVE_EXPORTER +
     FD_RESERVE_PER_LANE * options.lanes +

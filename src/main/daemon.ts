@@ -35,6 +35,7 @@ import {
 import { packageVersion } from '../shared/version.ts';
 import { ControlDesk, type Controlled } from './control/desk.ts';
 import { type ControlServer, openControl } from './control/server.ts';
+import { Deputy } from './dispatch/deputy.ts';
 import { Dispatcher } from './dispatch/dispatcher.ts';
 import { Lanes } from './dispatch/lanes.ts';
 import {
@@ -150,6 +151,7 @@ class Mount implements Daemon {
   #fs!: PassthroughFs;
   #lanes!: Lanes;
   #dispatcher!: Dispatcher;
+  #deputy: Deputy | undefined;
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
   #reader: DeviceReader | undefined;
@@ -192,7 +194,7 @@ class Mount implements Daemon {
     this.#fs.importRoot();
     this.#countOnMain();
     const exporting = this.#startExporter();
-    const wakeFd = this.#openWakeFd();
+    const wakeFd = this.#openEventFd();
     const request = { ...this.#options, mountpoint: this.#mountpoint };
     this.#device = mountFuse(request, this.#logger);
     await this.#startLanes(this.#device.fuseFd, wakeFd);
@@ -310,7 +312,7 @@ class Mount implements Daemon {
     return started;
   }
 
-  #openWakeFd(): number {
+  #openEventFd(): number {
     const wakeFd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (wakeFd < 0) {
       throw new SluiceError('ERR_SLUICE_SYSTEM', `cannot make an eventfd: ${errnoName(wakeFd)}`);
@@ -352,6 +354,7 @@ class Mount implements Daemon {
 
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
+    this.#startDeputy(fuseFd);
     const dispatcher = new Dispatcher(
       this.#fs.ctx,
       fuseFd,
@@ -371,7 +374,7 @@ class Mount implements Daemon {
           this.abort();
         },
       },
-      this.#hooks.ownsProcess === true,
+      this.#deputy,
     );
     this.#dispatcher = dispatcher;
     this.#fs.ctx.fuseFd = fuseFd;
@@ -400,6 +403,23 @@ class Mount implements Daemon {
     });
     this.#reader.resume();
     await initialised;
+  }
+
+  /**
+   * With one, main makes calls that a disk could delay: only where it may act as callers, too, and where
+   * a lane is left when the file system that holds main up holds up another one.
+   */
+  #startDeputy(fuseFd: number): void {
+    if (this.#hooks.ownsProcess !== true || this.#options.lanes < 2) return;
+    const { ctx, memory, traceFd } = this.#fs;
+    const returnFd = this.#openEventFd();
+    const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd };
+    this.#deputy = new Deputy(task, this.#logger, {
+      onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
+      onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+      onReport: (level, key, text) => this.#once.log(level, key, {}, text),
+    });
+    this.#deputy.start();
   }
 
   #watchWakes(wakeFd: number): void {
@@ -661,6 +681,7 @@ class Mount implements Daemon {
     this.#reader?.close();
     // The kernel ends the waits when the device is closed.
     this.#dispatcher?.lockWaits.clear();
+    await this.#deputy?.stop();
     const allEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
     if (this.#device !== undefined) {
       close(this.#device.fuseFd);

@@ -77,8 +77,7 @@ export function loadOf(tables: ThreadTables, lanes: number, parked: number): Dae
     handles: handles.openFiles() + handles.openDirectories(),
     openFiles: handles.openFiles(),
     openDirectories: handles.openDirectories(),
-    // Main always holds one to receive into.
-    slotsInUse: slots.inUse() - 1,
+    slotsInUse: slots.inUse(),
     parked,
     parkedTotal: stats.sum(STAT.PARKED),
     fdsUsed: fds.used(),

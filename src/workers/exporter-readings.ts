@@ -73,8 +73,7 @@ function kernelWaiting(connection: number | undefined): number {
 export function makeReadings(tables: ThreadTables, memory: SharedMemory, health: Health): Readings {
   const { inodes, handles, slots, fds, mounts, locks, stats } = tables;
   const lanes = new LaneStates(tables, memory, health);
-  // Main always holds one slot to receive into.
-  const slotsUsed = (): number => Math.max(0, slots.inUse() - 1);
+  const slotsUsed = (): number => slots.inUse();
   const inFlight: Readonly<Record<string, () => number>> = {
     // Not those that were answered and still have their slots.
     queued: () => slots.countIn(SLOT_STATE.QUEUED, SLOT_STATE.HANDED),

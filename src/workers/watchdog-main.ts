@@ -1,10 +1,11 @@
 /**
  * Notices that main waits in a call. It makes only those that should be short: what the kernel says
- * cannot block, and what a local disk has answered soon so far. While it waits nobody reads requests, so
- * the backing mount it waits for is left to the lanes from then on.
+ * cannot block, and, with a deputy, what a local disk has answered soon so far. The backing mount it
+ * waits for is left to the lanes from then on.
  */
 import { nowUs } from '../shared/clock.ts';
 import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
+import type { Receiver } from '../shared/memory/receiver.ts';
 import type { ThreadTables } from '../shared/memory/shared-memory.ts';
 import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
 import { STAT } from '../shared/stats-layout.ts';
@@ -20,6 +21,7 @@ const STUCK_LOOKS = 4;
 
 export class MainWatch {
   readonly #tables: ThreadTables;
+  readonly #receiver: Receiver;
   readonly #work: WorkUnderWay;
   readonly #log: LogLine;
   /** For how long its loop may not turn when it is at no request. */
@@ -30,8 +32,15 @@ export class MainWatch {
   #seenBeatMs = 0;
   #isLoopStuck = false;
 
-  constructor(tables: ThreadTables, work: WorkUnderWay, loopTimeoutMs: number, log: LogLine) {
+  constructor(
+    tables: ThreadTables,
+    receiver: Receiver,
+    work: WorkUnderWay,
+    loopTimeoutMs: number,
+    log: LogLine,
+  ) {
     this.#tables = tables;
+    this.#receiver = receiver;
     this.#work = work;
     this.#loopTimeoutMs = loopTimeoutMs;
     this.#log = log;
@@ -60,12 +69,14 @@ export class MainWatch {
     stats.add(STAT.MAIN_STUCK, 1);
     const stuckMs = Math.round((nowUs() - sinceUs) / 1000);
     const path = this.#work.pathOf(nodeid);
+    const hasDeputy = this.#receiver.isDeputyReceiving();
+    const meanwhile = hasDeputy ? '; its deputy reads requests' : ' and reads no requests';
     const consequence =
       mount < 0 ? '' : '; its backing mount is left to the lanes until it is mounted anew';
     this.#log(
-      'error',
+      hasDeputy ? 'warn' : 'error',
       { op, nodeid, path, stuckMs, ...blockedIn(this.#work.mainId) },
-      `main is stuck in ${op} and reads no requests${consequence}`,
+      `main is stuck in ${op}${meanwhile}${consequence}`,
     );
   }
 

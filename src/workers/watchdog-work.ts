@@ -48,8 +48,7 @@ export class WorkUnderWay {
   olderThan(beforeUs: number): Work[] {
     const found: Work[] = [];
     const { slots } = this.#tables;
-    // Main always holds one to receive into.
-    if (slots.inUse() > 1) {
+    if (slots.inUse() > 0) {
       slots.forEachUsed((slot, state) => {
         const work = this.#inSlot(slot, state, beforeUs);
         if (work !== undefined) found.push(work);

@@ -4,6 +4,7 @@
  * nobody, so it works while main and the lanes hang.
  */
 import { nowUs } from '../shared/clock.ts';
+import { Receiver } from '../shared/memory/receiver.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
 import { STAT } from '../shared/stats-layout.ts';
 import { blockedIn } from './watchdog-blocked.ts';
@@ -56,7 +57,8 @@ export class Watchdog {
     this.#tables = tables;
     this.#log = log;
     this.#work = new WorkUnderWay(tables, memory);
-    this.#main = new MainWatch(tables, this.#work, settings.stuckTimeoutMs, log);
+    const receiver = new Receiver(memory.receiver);
+    this.#main = new MainWatch(tables, receiver, this.#work, settings.stuckTimeoutMs, log);
   }
 
   /** Looks at intervals until the returned function is called. */

@@ -33,6 +33,9 @@ export interface MountOptions {
   readonly readyTimeoutMs?: number;
 }
 
+/** A flag with which main makes no calls that a disk could delay: for tests of what lanes do. */
+export const LANES_WORK = '--op-timeout=3600';
+
 /** A line of the daemon's standard error; what is no JSON has level `raw` and only `msg`. */
 export type LogLine = Readonly<Record<string, unknown>>;
 

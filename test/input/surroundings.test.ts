@@ -114,7 +114,7 @@ test('too few file descriptors', BOUND, async () => {
     code: 2,
     says: ['the limit of open files is 60', 'too small to load', 'ulimit -n'],
   });
-  for (const limit of [100, 127]) {
+  for (const limit of [115, 127]) {
     await assertRefused({
       args: ['mount', source, mnt],
       prefix: ['prlimit', `--nofile=${limit}:${limit}`],

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defer } from '../harness/cleanup.ts';
 import { type FileSystemKind, makeFileSystem } from '../harness/file-systems.ts';
-import { type Mount, startMount } from '../harness/mount.ts';
+import { LANES_WORK, type Mount, startMount } from '../harness/mount.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { ANY_PORT, type Answer, ask, sampleOf, scrape, urlOf } from './scrape.ts';
@@ -114,7 +114,7 @@ test(
 );
 
 test('a lane that hangs is told of, and main goes on', TIME_LIMIT, async (t: TestContext) => {
-  const stage = await makeStage('ext4');
+  const stage = await makeStage('ext4', LANES_WORK);
   if ('skip' in stage) return t.skip(stage.skip);
   const { mount } = stage;
   const url = urlOf(mount);

@@ -34,7 +34,7 @@ test('no counter falls when lanes die and are started again', TIME_LIMIT, async 
   const mount = await startMount({
     source,
     mountpoint,
-    env: { FAULT_LANE: 'executing:throw:40' },
+    env: { FAULT_LANE: 'executing:throw:10' },
     flags: [ANY_PORT, '--lanes=2'],
     nodeFlags: ['--import', saboteur],
     allowErrors: [/a lane died/],
@@ -44,7 +44,7 @@ test('no counter falls when lanes die and are started again', TIME_LIMIT, async 
     // Some of it fails: a request whose lane dies is answered EIO.
     await run('sh', [
       '-c',
-      'cd "$1" && for i in 1 2 3 4 5 6; do echo text > f-$i; rm -f f-$i; done',
+      'cd "$1" && for i in 1 2 3 4 5 6; do echo text > f-$i; sync f-$i; rm -f f-$i; done',
       'sh',
       join(mountpoint, 'work'),
     ]);

@@ -5,10 +5,10 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { OPTIONS, type OptionKey, rowOf } from '../../src/shared/options.ts';
 
-const folder = fileURLToPath(new URL('.', import.meta.url));
+const folder = fileURLToPath(new URL('..', import.meta.url));
 
 test('every group of options has a file of tests that looks for gaps', () => {
-  const checked = readdirSync(folder)
+  const checked = readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.js'))
     .flatMap((name) => [
       ...readFileSync(join(folder, name), 'utf8').matchAll(/^everyOptionIsTested\('(.*)'\);$/gm),

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { RELOADED_OPTIONS, rowOf } from '../../src/shared/options.ts';
-import { type Mount, runCli, startMount } from '../harness/mount.ts';
+import { LANES_WORK, type Mount, runCli, startMount } from '../harness/mount.ts';
 import { type RunResult, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { logLine, Trace } from './traced-mount.ts';
@@ -85,7 +85,7 @@ test('names and attributes are trusted as long as the reload says', BOUND, async
 });
 
 test('lanes read the timeouts that main has set', BOUND, async () => {
-  const { mount, sh, reload, trace } = await configured(allTimeouts(0));
+  const { mount, sh, reload, trace } = await configured(allTimeouts(0), [LANES_WORK]);
   await sh('mkdir $S/a $S/b; touch $S/a/f $S/b/f');
   const lookupsAfterListing = async (folder: string): Promise<number> => {
     await sh(`ls -l $M/${folder}`);

@@ -97,8 +97,8 @@ suite('the trace of a mount', () => {
     const [source, base] = (await tempDirs('source', 'base')) as [string, string];
     const file = `${base}/trace`;
     const startedMs = Date.now();
-    // So that READ and WRITE come, too.
-    const flags = [`--trace=${file}`, '--no-kernel-passthrough'];
+    // So that READ, WRITE and FLUSH come, too.
+    const flags = [`--trace=${file}`, '--no-kernel-passthrough', '--posix-lock'];
     const mount = await startMount({ source, flags });
     await runOk(process.execPath, [WORKLOAD, mount.mountpoint], { timeoutMs: 30_000 });
     await mount.stop();

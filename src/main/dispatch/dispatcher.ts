@@ -7,10 +7,10 @@ import { ERRNO } from '../../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, INTERRUPT_IN, READ_IN, WRITE_IN } from '../../shared/abi/structs.ts';
 import { nowUs } from '../../shared/clock.ts';
-import { MOUNT_CAPACITY } from '../../shared/memory/mount-table.ts';
-import { SMALL_MESSAGE_BYTES, TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
+import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
+import { mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
 import {
   batchForget,
@@ -20,15 +20,17 @@ import {
   reportException,
   runOperation,
 } from '../../shared/passthrough/operations.ts';
+import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import type { CallerTable } from '../control/caller-table.ts';
+import type { Deputy } from './deputy.ts';
 import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
 import { OpDeadline } from './op-deadline.ts';
 import { type KeptRequest, ParkingLot } from './parking.ts';
-import { mayTryInPlace, STARVATION_LOOKS, slotQuota } from './policy.ts';
+import { STARVATION_LOOKS } from './policy.ts';
 
 /** What the dispatcher needs of the session around it. */
 export interface SessionControl {
@@ -56,32 +58,34 @@ export class Dispatcher {
   /** Where requests are counted by their callers, while somebody wants to know. */
   callers: CallerTable | undefined;
   readonly #deadline: OpDeadline;
-  readonly #quota: number;
+  readonly #queue: RequestQueue;
   /** By mount: items taken when last looked at, and looks since at which it waited in vain. */
   readonly #lastTaken: number[] = [];
   readonly #waitingLooks: number[] = [];
   /** Descriptors to close for which a mount's ring had no room. */
   #unclosed: { fd: number; mount: number }[] = [];
-  /** Undefined where main runs nothing that could wait. */
+  /** Both undefined where main runs nothing that could wait. */
+  readonly #deputy: Deputy | undefined;
   readonly #inPlace: InPlacePolicy | undefined;
-  /** The large slot main receives into. */
-  #receiveSlot: number;
 
-  /** @param isBold whether main may make calls that a disk could delay, and act as a caller */
+  /** @param deputy with one main may make calls that a disk could delay, and act as a caller */
   constructor(
     ctx: Context,
     fuseFd: number,
     lanes: Lanes,
     session: SessionControl,
-    isBold: boolean,
+    deputy: Deputy | undefined,
   ) {
     this.#ctx = ctx;
-    this.#inPlace = isBold ? new InPlacePolicy(ctx) : undefined;
+    this.#deputy = deputy;
+    this.#inPlace = deputy === undefined ? undefined : new InPlacePolicy(ctx);
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;
-    this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
-    this.#receiveSlot = ctx.tables.slots.takeLarge();
+    this.#queue = new RequestQueue(ctx, () => {
+      lanes.wakeOne();
+      session.onQueued();
+    });
     this.#deadline = new OpDeadline(ctx, fuseFd, this.#parking, (request, error) =>
       this.#answerKept(request, error),
     );
@@ -94,7 +98,7 @@ export class Dispatcher {
 
   /** Offset in the request memory where the next request is read to. */
   receiveAt(): number {
-    return this.#ctx.tables.slots.messageAt(this.#receiveSlot);
+    return this.#queue.receiveAt();
   }
 
   /** Whether main keeps so much that it has to stop reading. */
@@ -108,15 +112,28 @@ export class Dispatcher {
 
   /** Requests that lanes have or are about to get. */
   inFlight(): number {
-    return this.#ctx.tables.slots.inUse() - 1 + this.#parking.count();
+    return this.#ctx.tables.slots.inUse() + this.#parking.count();
+  }
+
+  /** Takes a request that the deputy has kept. */
+  handleKept(message: Uint8Array, receivedUs: number): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(message, this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = receivedUs;
+    this.#handleLoaded();
   }
 
   /** Takes the request that was read to receiveAt(). A throw is a defect: EIO, and life goes on. */
   handle(): void {
+    this.#ctx.load(this.receiveAt());
+    this.#ctx.receivedUs = nowUs();
+    this.#handleLoaded();
+  }
+
+  #handleLoaded(): void {
     const ctx = this.#ctx;
     const { stats } = ctx.tables;
-    ctx.load(this.receiveAt());
-    ctx.receivedUs = nowUs();
     beginWork(stats, ctx.receivedUs, ctx.opcode, ctx.nodeLo, ctx.nodeHi);
     try {
       this.#dispatch();
@@ -138,7 +155,7 @@ export class Dispatcher {
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
     else {
-      const mount = this.#mountOf();
+      const mount = this.#queue.mountOf();
       const isBold = this.#inPlace?.mayBeBold(mount) === true;
       const isTried = isBold
         ? this.#tryBoldly(mount)
@@ -175,7 +192,7 @@ export class Dispatcher {
       return;
     }
     // Else lookups of a mount point would fill all slots when the mount hangs.
-    if (mounts.slotsInUse(mount) >= this.#quota) {
+    if (!this.#queue.hasRoom(mount)) {
       this.#parkHanded(slot, mount);
       return;
     }
@@ -183,7 +200,7 @@ export class Dispatcher {
     mounts.addSlot(mount);
     slots.setGroup(slot, mount);
     slots.setTimes(slot, slots.receivedUs(slot), nowUs());
-    this.#push(slot, mount);
+    this.#queue.push(slot, mount);
   }
 
   /** A lane met another's lock: the request leaves its slot and waits. */
@@ -239,7 +256,8 @@ export class Dispatcher {
   closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
-    if (rings.depth(mount) >= rings.capacity >> 1) this.#unclosed.push({ fd, mount });
+    const mustWait = this.#ctx.isBold || rings.depth(mount) >= rings.capacity >> 1;
+    if (mustWait) this.#unclosed.push({ fd, mount });
     else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
     this.#session.onQueued();
   }
@@ -321,82 +339,34 @@ export class Dispatcher {
     return true;
   }
 
-  /** The same with calls that a disk could delay. */
+  /**
+   * The same with calls that a disk could delay: then the deputy receives. What main would put on a ring
+   * meanwhile waits, as a ring has one who fills it.
+   */
   #tryBoldly(mount: number): boolean {
     const ctx = this.#ctx;
     ctx.isBold = true;
+    this.#deputy?.beginCall();
     const isAnswered = this.#tryInPlace();
+    if (this.#deputy?.endCall() === false) this.#session.onQueued();
     ctx.isBold = false;
+    if (this.#unclosed.length > 0) this.#retryCloses();
     this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);
     if (ctx.isUnsafe) this.#session.onUnsafe();
     return isAnswered;
   }
 
-  /** The backing mount of the request's inode: its bulkhead. */
-  #mountOf(): number {
-    const { inodes } = this.#ctx.tables;
-    const slot = this.#ctx.nodeLo;
-    const mount = slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
-    return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
-  }
-
   #toLane(mount: number): void {
     if (this.#ctx.opcode === OP.RELEASE) releaseLocksAhead(this.#ctx);
-    if (!this.#parking.has(mount) && this.#placeReceived(mount)) return;
+    if (!this.#parking.has(mount) && this.#queue.placeReceived(mount)) return;
     this.#park(mount, this.#ctx.receivedUs);
     // A slot may have been freed before the lanes could know that we wait.
     this.pump();
   }
 
-  /** Gives the request just read a slot: its own buffer if it is large. @returns whether there was one */
-  #placeReceived(mount: number): boolean {
-    const ctx = this.#ctx;
-    const { slots, mounts } = ctx.tables;
-    if (mounts.slotsInUse(mount) >= this.#quota) return false;
-    if (ctx.lengthBytes > SMALL_MESSAGE_BYTES) {
-      const fresh = slots.takeLarge();
-      if (fresh < 0) return false;
-      const slot = this.#receiveSlot;
-      this.#receiveSlot = fresh;
-      this.#queue(slot, mount, ctx.receivedUs, ctx.receivedUs);
-      return true;
-    }
-    const slot = slots.takeSmall();
-    if (slot < 0) return false;
-    ctx.u8.copyWithin(slots.messageAt(slot), ctx.message, ctx.message + ctx.lengthBytes);
-    this.#queue(slot, mount, ctx.receivedUs, ctx.receivedUs);
-    return true;
-  }
-
-  /** Gives a request from main's memory a slot. */
+  /** Gives a kept request a slot. */
   #place(mount: number, request: KeptRequest, queuedUs: number): boolean {
-    const ctx = this.#ctx;
-    const { slots, mounts } = ctx.tables;
-    if (mounts.slotsInUse(mount) >= this.#quota) return false;
-    const isLarge = request.message.length > SMALL_MESSAGE_BYTES;
-    const slot = isLarge ? slots.takeLarge() : slots.takeSmall();
-    if (slot < 0) return false;
-    ctx.u8.set(request.message, slots.messageAt(slot));
-    ctx.load(slots.messageAt(slot));
-    this.#queue(slot, mount, request.receivedUs, queuedUs);
-    return true;
-  }
-
-  #queue(slot: number, mount: number, receivedUs: number, queuedUs: number): void {
-    const ctx = this.#ctx;
-    const { slots, mounts } = ctx.tables;
-    mounts.addSlot(mount);
-    slots.setTimes(slot, receivedUs, queuedUs);
-    slots.describe(slot, mount, ctx.uniqueLo(), ctx.uniqueHi());
-    this.#push(slot, mount);
-  }
-
-  #push(slot: number, mount: number): void {
-    const { rings } = this.#ctx.tables;
-    // Half a ring has room for every slot there is.
-    rings.push(mount, slot);
-    this.#lanes.wakeOne();
-    this.#session.onQueued();
+    return this.#queue.placeKept(mount, request.message, request.receivedUs, queuedUs);
   }
 
   #retryCloses(): void {

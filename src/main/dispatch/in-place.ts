@@ -17,9 +17,10 @@ import {
   WRITE_IN,
 } from '../../shared/abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
+import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
+import { IN_PLACE_BYTES } from '../../shared/passthrough/in-place.ts';
 import { O_TRUNC } from '../../shared/sys/constants.ts';
-import { IN_PLACE_BYTES } from './policy.ts';
 
 /** A call that takes longer was delayed by something. */
 const SLOW_CALL_US = 1000;
@@ -49,7 +50,6 @@ const QUICK = [
   OP.GETXATTR,
   OP.LISTXATTR,
   OP.REMOVEXATTR,
-  OP.FLUSH,
   OP.OPENDIR,
   OP.READDIR,
   OP.RELEASEDIR,
@@ -83,6 +83,9 @@ export class InPlacePolicy {
     if (!this.isAllowed || ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
     if (ctx.receivedUs < this.#restsUntilUs[mount] || !this.#answersSoon(mount)) return false;
     switch (ctx.opcode) {
+      case OP.RELEASE:
+        // Unlocking has others try for their locks.
+        return !ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS);
       case OP.SETATTR:
         return (ctx.arg32(SETATTR_IN.valid) & FATTR_SIZE) === 0;
       case OP.OPEN:

@@ -64,8 +64,7 @@ export class OpDeadline {
   expire(timeoutMs: number): void {
     const beforeUs = nowUs() - 1000 * timeoutMs;
     const { slots } = this.#ctx.tables;
-    // Main always holds one to receive into.
-    if (slots.inUse() > 1) {
+    if (slots.inUse() > 0) {
       slots.forEachUsed((slot, state) => {
         if (slots.receivedUs(slot) < beforeUs) this.#expireSlot(slot, state);
       });

@@ -1,28 +1,4 @@
-/**
- * Where a request runs: the one place that decides it.
- *
- * Here, on main, only what cannot block, which the operations make sure of by asking the kernel
- * (RESOLVE_CACHED, RWF_NOWAIT, statx on a held descriptor) and answer DEFER where it cannot say so.
- */
-import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
-import { READ_IN } from '../../shared/abi/structs.ts';
-import { MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
-import type { Context } from '../../shared/passthrough/context.ts';
-
-/** Copying more than this out of the page cache would keep other requests waiting. */
-export const IN_PLACE_BYTES = 128 * 1024;
-
-/** Whether main should try the loaded request, of this backing mount, before a lane gets it. */
-export function mayTryInPlace(ctx: Context, mount: number): boolean {
-  if (ROW_BY_OPCODE[ctx.opcode]?.class !== 'cached') return false;
-  if (ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY)) return false;
-  return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
-}
-
-/** Slots one backing mount may fill; what comes on top waits in main's memory. */
-export function slotQuota(smallSlots: number): number {
-  return Math.max(4, Math.floor(smallSlots / 2));
-}
+/** Limits and times by which requests are dispatched. */
 
 /** Bytes of waiting requests main keeps before it stops reading and leaves the rest to the kernel. */
 export const PARKED_BYTES_LIMIT = 256 * 1024 * 1024;

@@ -110,14 +110,29 @@ export class RequestSlots {
     return slot >= this.geometry.smallSlots;
   }
 
-  /** Takes a free small slot, -1 if there is none. Main only: with one popper the stack has no ABA. */
+  /**
+   * Takes a free small slot, -1 if there is none. For who receives (see Receiver) only: with one popper
+   * the stack has no ABA.
+   */
   takeSmall(): number {
     return this.#pop(H_SMALL_FREE);
   }
 
-  /** Takes a free large slot, -1 if there is none. Main only. */
+  /** Takes a free large slot, -1 if there is none; as takeSmall(). */
   takeLarge(): number {
     return this.#pop(H_LARGE_FREE);
+  }
+
+  /** The same to receive into: it is not in use before countReceived(). */
+  takeToReceive(): number {
+    const slot = this.#pop(H_LARGE_FREE);
+    if (slot >= 0) Atomics.sub(this.#cells, H_IN_USE, 1);
+    return slot;
+  }
+
+  /** A slot that was taken to receive into holds a request. */
+  countReceived(): void {
+    Atomics.add(this.#cells, H_IN_USE, 1);
   }
 
   /** Gives back the slot a journal notes, and its share of its mount's quota; any thread. */
@@ -293,7 +308,7 @@ export class RequestSlots {
     );
   }
 
-  /** Slots in use, main's receive buffer among them. */
+  /** Slots that hold a request. */
   inUse(): number {
     return Atomics.load(this.#cells, H_IN_USE);
   }

@@ -10,9 +10,10 @@ import { HandleTable } from './handle-table.ts';
 import { InodeTable, type InodeTableGeometry } from './inode-table.ts';
 import { LockOwners } from './lock-owners.ts';
 import { MountTable } from './mount-table.ts';
+import { Receiver } from './receiver.ts';
 import { RequestSlots, type SlotGeometry } from './request-slots.ts';
 import { StatsBlock } from './stats-block.ts';
-import { laneThread, ThreadJournal } from './thread-journal.ts';
+import { ThreadJournal, threadCount } from './thread-journal.ts';
 import { WorkRings } from './work-rings.ts';
 
 export interface MemoryGeometry {
@@ -45,6 +46,7 @@ export interface SharedMemory {
   readonly rings: SharedArrayBuffer;
   readonly journal: SharedArrayBuffer;
   readonly stats: SharedArrayBuffer;
+  readonly receiver: SharedArrayBuffer;
   readonly extra: SharedArrayBuffer;
   readonly requests: SharedArrayBuffer;
 }
@@ -63,7 +65,7 @@ function ringCapacity(g: MemoryGeometry): number {
 
 /** Makes the memory of one mount. */
 export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
-  const threads = laneThread(g.maxLanes);
+  const threads = threadCount(g.maxLanes);
   return {
     geometry: g,
     inodes: new SharedArrayBuffer(InodeTable.byteLength(g.inodes)),
@@ -76,6 +78,7 @@ export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
     rings: new SharedArrayBuffer(WorkRings.byteLength(ringCapacity(g))),
     journal: new SharedArrayBuffer(ThreadJournal.byteLength(g.maxLanes)),
     stats: new SharedArrayBuffer(StatsBlock.byteLength(threads, g.statCells)),
+    receiver: new SharedArrayBuffer(Receiver.byteLength),
     extra: new SharedArrayBuffer(g.extraBytes),
     requests: new SharedArrayBuffer(
       PAGE_SIZE + RequestSlots.memoryBytes(g.slots) + threads * threadAreaBytes(g),
@@ -142,7 +145,7 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
   const inodes = new InodeTable(memory.inodes, g.inodes, thread, inodesAddress);
   const journal = new ThreadJournal(memory.journal, thread);
   inodes.noteLookupsIn(journal);
-  const stats = new StatsBlock(memory.stats, thread, laneThread(g.maxLanes), g.statCells);
+  const stats = new StatsBlock(memory.stats, thread, threadCount(g.maxLanes), g.statCells);
   inodes.countLookupsIn(stats.cells, stats.at + g.lookupsStat);
   return {
     thread,

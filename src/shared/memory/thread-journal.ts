@@ -58,10 +58,20 @@ export function laneThread(lane: number): number {
   return lane + 2;
 }
 
+/** The number of the deputy's thread, where there can be so many lanes. */
+export function deputyThread(maxLanes: number): number {
+  return laneThread(maxLanes);
+}
+
+/** Threads with a record here: also the exporter's, which stays empty. */
+export function threadCount(maxLanes: number): number {
+  return deputyThread(maxLanes) + 1;
+}
+
 export class ThreadJournal {
-  /** Bytes for main and so many lanes. */
-  static byteLength(lanes: number): number {
-    return 4 * STRIDE * laneThread(lanes);
+  /** Bytes for main, its deputy and so many lanes. */
+  static byteLength(maxLanes: number): number {
+    return 4 * STRIDE * threadCount(maxLanes);
   }
 
   /**

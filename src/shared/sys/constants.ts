@@ -63,6 +63,9 @@ export const RESOLVE_CACHED = 0x20;
 export const W_OK = 2;
 
 /** preadv2(2) flags. */
+/** poll(2). */
+export const POLLIN = 0x01;
+
 export const RWF_DSYNC = 0x02;
 export const RWF_SYNC = 0x04;
 export const RWF_NOWAIT = 0x08;

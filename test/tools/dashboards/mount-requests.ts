@@ -287,7 +287,7 @@ export const slow: Row = {
     graph({
       title: 'Oldest request',
       description:
-        'How long the request that runs longest has been running. A rising line is a call that hangs: on main it holds up everything, in a lane its own file system.',
+        'How long the request that runs longest has been running. A rising line is a call that hangs, and with it who needs its file system.',
       unit: 's',
       queries: [
         {
@@ -322,7 +322,7 @@ export const slow: Row = {
     graph({
       title: 'Main caught in a call',
       description:
-        'Since the daemon started: how often main was caught waiting in a call, which holds up everything, and the file systems that it leaves to the lanes since.',
+        'Since the daemon started: how often main was caught waiting in a call, and the file systems that it leaves to the lanes since.',
       unit: 'short',
       queries: [
         { expr: sumBy('', of('sluice_main_stuck_total')), legend: 'caught' },

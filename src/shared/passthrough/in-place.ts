@@ -1,0 +1,19 @@
+/**
+ * What whoever receives may try itself without ever waiting: the operations make sure of that by asking
+ * the kernel (RESOLVE_CACHED, RWF_NOWAIT, statx on a held descriptor) and answer DEFER where it cannot
+ * say so.
+ */
+import { OP, ROW_BY_OPCODE } from '../abi/opcodes.ts';
+import { READ_IN } from '../abi/structs.ts';
+import { MOUNT_FLAG } from '../memory/mount-table.ts';
+import type { Context } from './context.ts';
+
+/** Copying more than this out of the page cache would keep other requests waiting. */
+export const IN_PLACE_BYTES = 128 * 1024;
+
+/** Whether the loaded request, of this backing mount, should be tried before a lane gets it. */
+export function mayTryInPlace(ctx: Context, mount: number): boolean {
+  if (ROW_BY_OPCODE[ctx.opcode]?.class !== 'cached') return false;
+  if (ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY)) return false;
+  return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
+}

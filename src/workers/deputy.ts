@@ -1,0 +1,236 @@
+/**
+ * Main's deputy: while main hangs in a call of its own it receives in main's place, so that the lanes get
+ * their requests, and FORGET is heard. It answers what never waits, as main does, and leaves everything
+ * else to the lanes; what only main can do is kept for main.
+ */
+import { readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { MessagePort } from 'node:worker_threads';
+import { ERRNO } from '../shared/abi/errno.ts';
+import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import { nowUs } from '../shared/clock.ts';
+import { Receiver } from '../shared/memory/receiver.ts';
+import type { SharedMemory } from '../shared/memory/shared-memory.ts';
+import { deputyThread, laneThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
+import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
+import { Context, type LogLevel } from '../shared/passthrough/context.ts';
+import { mayTryInPlace } from '../shared/passthrough/in-place.ts';
+import { releaseLocksAhead } from '../shared/passthrough/locks.ts';
+import {
+  batchForget,
+  forget,
+  isDeferred,
+  replyOrUndo,
+  reportException,
+  runOperation,
+} from '../shared/passthrough/operations.ts';
+import { RequestQueue } from '../shared/passthrough/request-queue.ts';
+import { Tracer } from '../shared/passthrough/trace.ts';
+import { countRequest } from '../shared/request-stats.ts';
+import { STAT } from '../shared/stats-layout.ts';
+import { POLLIN } from '../shared/sys/constants.ts';
+import { addressOf, close, poll, read } from '../shared/sys/libc.ts';
+
+/** What main gives its deputy. */
+export interface DeputyTask {
+  readonly memory: SharedMemory;
+  readonly config: PassthroughConfig;
+  readonly fuseFd: number;
+  /** An eventfd by which main wants its place back. */
+  readonly returnFd: number;
+  /** Where trace lines go, -1 for nowhere. */
+  readonly traceFd: number;
+  readonly port: MessagePort;
+}
+
+/** What the deputy tells main, over the port. */
+export type DeputyMessage =
+  | { readonly kind: 'started' }
+  | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
+  | { readonly kind: 'unlocked'; readonly inode: number }
+  /** A request for main. */
+  | { readonly kind: 'request'; readonly message: Uint8Array; readonly receivedUs: number }
+  /** It received for so long. */
+  | { readonly kind: 'stoodIn'; readonly elapsedMs: number; readonly requests: number };
+
+/** A call of main's that takes longer hangs: its deputy takes over between one tick and two after it began. */
+const TICK_MS = 2;
+/** After so many ticks without a call it sleeps until the next one. */
+const IDLE_TICKS = 50;
+/** Bounds a sleep: a wake-up that went astray costs no more than this. */
+const SLEEP_MS = 1000;
+const POLL_MS = 500;
+/** Requests kept for main at the most; then the kernel queues. */
+const MOST_KEPT = 1024;
+
+/** struct pollfd, twice: descriptor, events, returned events. */
+const POLL_WORDS = 4;
+
+class Deputy {
+  readonly #task: DeputyTask;
+  readonly #receiver: Receiver;
+  readonly #ctx: Context;
+  readonly #queue: RequestQueue;
+  readonly #lanes: ThreadJournal[];
+  readonly #polled = new Int32Array(new SharedArrayBuffer(4 * POLL_WORDS));
+  readonly #pollAddress = addressOf(this.#polled);
+  readonly #returnValue = new BigUint64Array(new SharedArrayBuffer(8));
+  readonly #returnAddress = addressOf(this.#returnValue);
+  #kept = 0;
+  #requests = 0;
+
+  constructor(task: DeputyTask) {
+    const { maxLanes } = task.memory.geometry;
+    this.#task = task;
+    this.#receiver = new Receiver(task.memory.receiver);
+    this.#lanes = Array.from(
+      { length: maxLanes },
+      (_, lane) => new ThreadJournal(task.memory.journal, laneThread(lane)),
+    );
+    this.#ctx = new Context({
+      memory: task.memory,
+      config: task.config,
+      thread: deputyThread(maxLanes),
+      mayBlock: false,
+      isInProcSelfFd: false,
+      report: (level, key, text) => this.#tell({ kind: 'log', level, key, text }),
+      tracer: task.traceFd >= 0 ? new Tracer(task.traceFd, 'deputy') : undefined,
+      closeHeld: (fd, mount) => this.#closeInLane(fd, mount),
+      onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
+    });
+    this.#ctx.fuseFd = task.fuseFd;
+    this.#queue = new RequestQueue(this.#ctx, () => this.#wakeOne());
+  }
+
+  run(): void {
+    const receiver = this.#receiver;
+    receiver.setThreadId(Number(basename(readlinkSync('/proc/thread-self'))));
+    this.#tell({ kind: 'started' });
+    let calls = receiver.calls();
+    let idleTicks = 0;
+    while (!receiver.isStopping()) {
+      if (idleTicks >= IDLE_TICKS) {
+        receiver.sleepIfIdle(calls, SLEEP_MS);
+        idleTicks = 0;
+      }
+      calls = receiver.calls();
+      receiver.pause(TICK_MS);
+      if (receiver.calls() !== calls) idleTicks = 0;
+      else if (receiver.currentCall() !== calls) idleTicks++;
+      else if (receiver.takeOver()) this.#standIn();
+    }
+  }
+
+  #tell(message: DeputyMessage): void {
+    this.#task.port.postMessage(message);
+  }
+
+  #wakeOne(): void {
+    for (const journal of this.#lanes) if (journal.wake()) return;
+  }
+
+  #closeInLane(fd: number, mount: number): void {
+    const { rings } = this.#ctx.tables;
+    if (rings.depth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeOne();
+    else close(fd);
+  }
+
+  /** Receives until main wants its place back. */
+  #standIn(): void {
+    const beganUs = nowUs();
+    this.#requests = 0;
+    this.#kept = 0;
+    let isOpen = true;
+    while (!this.#isReturnAsked(isOpen && this.#kept < MOST_KEPT)) {
+      isOpen &&= this.#receiveOne();
+    }
+    read(this.#task.returnFd, this.#returnAddress, 8);
+    this.#receiver.giveBack();
+    const elapsedMs = (nowUs() - beganUs) / 1000;
+    this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests });
+  }
+
+  /** Waits for a request, if any are wanted, or for main. @returns whether main asks */
+  #isReturnAsked(isReceiving: boolean): boolean {
+    const polled = this.#polled;
+    polled[0] = this.#task.returnFd;
+    polled[1] = POLLIN;
+    polled[2] = this.#task.fuseFd;
+    polled[3] = POLLIN;
+    poll(this.#pollAddress, isReceiving ? 2 : 1, POLL_MS);
+    return polled[1] >>> 16 !== 0 || this.#receiver.isStopping();
+  }
+
+  /** @returns false when the connection has ended: main will see that itself */
+  #receiveOne(): boolean {
+    const ctx = this.#ctx;
+    const at = this.#queue.receiveAt();
+    const room = ctx.tables.slots.largeMessageBytes();
+    const count = read(this.#task.fuseFd, ctx.address(at), room);
+    if (count > 0) {
+      this.#take(at);
+      return true;
+    }
+    return count === -ERRNO.EAGAIN || count === -ERRNO.EINTR || count === -ERRNO.ENOENT;
+  }
+
+  #take(at: number): void {
+    const ctx = this.#ctx;
+    this.#requests++;
+    ctx.load(at);
+    ctx.receivedUs = nowUs();
+    ctx.tracer?.request(ctx);
+    try {
+      this.#dispatch();
+    } catch (error) {
+      reportException(ctx, 'deputy', error);
+      if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) {
+        replyOrUndo(ctx, this.#task.fuseFd, -ERRNO.EIO);
+      }
+    }
+  }
+
+  #dispatch(): void {
+    const ctx = this.#ctx;
+    const row = ROW_BY_OPCODE[ctx.opcode];
+    if (ctx.opcode === OP.FORGET || ctx.opcode === OP.BATCH_FORGET) {
+      countRequest(ctx.tables.stats, row);
+      if (ctx.opcode === OP.FORGET) forget(ctx);
+      else batchForget(ctx);
+    } else if (row?.class === 'control' || !ctx.has(NEGOTIATED.INITIALISED)) {
+      this.#keepForMain();
+    } else if (row === undefined || row.class === 'absent') {
+      replyOrUndo(ctx, this.#task.fuseFd, -ERRNO.ENOSYS);
+    } else {
+      const mount = this.#queue.mountOf();
+      if (mayTryInPlace(ctx, mount) && this.#tryInPlace()) return;
+      if (ctx.opcode === OP.RELEASE) releaseLocksAhead(ctx);
+      if (!this.#queue.placeReceived(mount)) this.#keepForMain();
+    }
+  }
+
+  #tryInPlace(): boolean {
+    const ctx = this.#ctx;
+    const result = runOperation(ctx);
+    ctx.finish();
+    if (isDeferred(result)) {
+      ctx.tables.stats.add(STAT.DEFERRED, 1);
+      return false;
+    }
+    replyOrUndo(ctx, this.#task.fuseFd, result);
+    return true;
+  }
+
+  #keepForMain(): void {
+    const ctx = this.#ctx;
+    const message = ctx.u8.slice(ctx.message, ctx.message + ctx.lengthBytes);
+    this.#kept++;
+    this.#tell({ kind: 'request', message, receivedUs: ctx.receivedUs });
+  }
+}
+
+/** The piscina task: returns when the deputy was told to stop. */
+export default function deputy(task: DeputyTask): void {
+  new Deputy(task).run();
+  task.port.close();
+}

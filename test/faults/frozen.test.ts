@@ -1,0 +1,134 @@
+/**
+ * A local file system that stands still under calls of the main thread: its deputy receives meanwhile,
+ * and everything that does not need that file system goes on.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { defer } from '../harness/cleanup.ts';
+import { makeFileSystem } from '../harness/file-systems.ts';
+import { type Mount, startMount } from '../harness/mount.ts';
+import { missingTool, run, runOk, shell } from '../harness/run.ts';
+import { dropCaches, settle } from './settle.ts';
+
+const TIME_LIMIT = { timeout: 90_000 };
+const clientPath = fileURLToPath(new URL('./client.js', import.meta.url));
+const FILES = 20;
+
+interface Frozen {
+  readonly mount: Mount;
+  readonly disk: string;
+}
+
+/** A mount of a disk that can be frozen, with a memory file system inside it; undefined: skipped. */
+async function makeStage(
+  t: TestContext,
+  flags: readonly string[] = [],
+): Promise<Frozen | undefined> {
+  const missing = await missingTool('fsfreeze');
+  const made = missing === undefined ? await makeFileSystem('ext4') : { skip: missing };
+  if ('skip' in made) {
+    t.skip(made.skip);
+    return undefined;
+  }
+  const disk = made.path;
+  mkdirSync(join(disk, 'memory'));
+  await runOk('mount', ['-t', 'tmpfs', 'tmpfs', join(disk, 'memory')]);
+  const release = async () => void (await run('umount', ['-l', join(disk, 'memory')]));
+  defer(release, () => undefined);
+  for (let i = 0; i < FILES; i++) writeFileSync(join(disk, `f${i}`), `file ${i}`);
+  const mount = await startMount({ source: disk, flags: ['--log-level=debug', ...flags] });
+  return { mount, disk };
+}
+
+async function freeze(disk: string): Promise<void> {
+  const thaw = async () => void (await run('fsfreeze', ['-u', disk]));
+  defer(thaw, () => undefined);
+  await runOk('fsfreeze', ['-f', disk]);
+}
+
+function standIns(mount: Mount): readonly Readonly<Record<string, unknown>>[] {
+  return mount.logs.filter((line) => /deputy received/.test(String(line['msg'])));
+}
+
+for (const lanes of [4, 2]) {
+  test(
+    `what needs no write goes on while the disk is frozen, with ${lanes} lanes`,
+    TIME_LIMIT,
+    async (t) => {
+      const stage = await makeStage(t, [`--lanes=${lanes}`]);
+      if (stage === undefined) return;
+      const { mount, disk } = stage;
+      const at = mount.mountpoint;
+      // Names and pages are known before: cold ones may need the disk.
+      await shell('cat "$1"/f* > /dev/null; ls -l "$1" "$1/memory"; echo x > "$1/memory/m"', [at]);
+      await freeze(disk);
+      const writers = ['a', 'b', 'c'].map((name) =>
+        run('mkdir', [join(at, name)], { timeoutMs: 60_000 }),
+      );
+      await sleep(300);
+      const startedMs = performance.now();
+      const script = `for i in 1 2 3 4 5; do
+        stat "$1/f1" "$1/f2" > /dev/null; cat "$1/f1" > /dev/null
+        echo more >> "$1/memory/m"; mkdir "$1/memory/d$i"; cat "$1/memory/m" > /dev/null
+      done; ls "$1/memory" | wc -l`;
+      const done = await run('sh', ['-euc', script, 'sh', at], { timeoutMs: 20_000 });
+      const elapsedMs = performance.now() - startedMs;
+      assert.equal(done.timedOut, false, 'what needs no write waits for the disk');
+      assert.equal(done.stdout.trim(), '6', done.stderr);
+      t.diagnostic(`${elapsedMs.toFixed(0)} ms for what goes on`);
+      assert.ok(elapsedMs < 10_000);
+      await runOk('fsfreeze', ['-u', disk]);
+      for (const { code, timedOut } of await Promise.all(writers)) {
+        assert.deepEqual([code, timedOut], [0, false]);
+      }
+      await shell('rmdir "$1/a" "$1/b" "$1/c"', [at]);
+      const received = standIns(mount).map((line) => Number(line['requests']));
+      assert.ok(
+        received.some((count) => count > 0),
+        `main was not held up: ${received}`,
+      );
+      await mount.stop();
+    },
+  );
+}
+
+test('a disk that is frozen again and again costs time and nothing else', TIME_LIMIT, async (t) => {
+  const stage = await makeStage(t);
+  if (stage === undefined) return;
+  const { mount, disk } = stage;
+  const start = await mount.status();
+  const clients = [0, 1, 2].map((i) => {
+    mkdirSync(join(disk, `work-${i}`));
+    return run(process.execPath, [clientPath, join(mount.mountpoint, `work-${i}`), '6'], {
+      timeoutMs: 60_000,
+    });
+  });
+  let isOver = false;
+  const over = Promise.all(clients).finally(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    await freeze(disk);
+    await sleep(40);
+    await runOk('fsfreeze', ['-u', disk]);
+    await sleep(60);
+  }
+  for (const { stdout, stderr, timedOut } of await over) {
+    assert.equal(timedOut, false, `a client hangs\n${mount.logTail()}`);
+    const outcome = JSON.parse(stdout || `{"wrong":[${JSON.stringify(stderr)}]}`) as {
+      wrong: string[];
+      errors: Record<string, number>;
+    };
+    assert.deepEqual([outcome.wrong, outcome.errors], [[], {}]);
+  }
+  t.diagnostic(`${standIns(mount).length} times the deputy received`);
+  assert.ok(standIns(mount).length > 0);
+  await shell('rm -rf "$1"/work-*', [mount.mountpoint]);
+  await dropCaches();
+  await settle(mount, start);
+  await mount.stop();
+});
