@@ -192,7 +192,9 @@ test(
     await shell('cd "$1"; for i in $(seq 100); do echo $i > f$i; cat f$i; done; rm f*', [
       mountpoint,
     ]);
-    assert.deepEqual(mount.logs.slice(before), [], 'messages by request');
+    // On a busy machine a call may take long, and what happens then is worth a message.
+    const byRequest = mount.logs.slice(before).filter(({ msg }) => !/deputy/.test(String(msg)));
+    assert.deepEqual(byRequest, [], 'messages by request');
     t.diagnostic(`${before} lines at debug`);
     await mount.stop();
   },

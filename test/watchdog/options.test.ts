@@ -84,6 +84,8 @@ test('a reload changes both, and forgets nothing that hangs', { timeout: 60_000 
   await sleep(1500);
   goOn();
   assert.equal(await third.ended, 0);
+  // Its end is noticed at the next look.
+  await sleep(600);
   writeFileSync(file, 'log_level = "info"\n');
   process.kill(stage.mount.pid, 'SIGHUP');
   await stage.line(/^reloaded: .*log_level error -> info/);
