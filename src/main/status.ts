@@ -3,7 +3,7 @@
  */
 import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
 import type { ThreadTables } from '../shared/memory/shared-memory.ts';
-import { laneThread } from '../shared/memory/thread-journal.ts';
+import { deputyThread, laneThread } from '../shared/memory/thread-journal.ts';
 import { errorsOf, requestsOf } from '../shared/request-stats.ts';
 import { STAT } from '../shared/stats-layout.ts';
 
@@ -43,7 +43,7 @@ export interface DaemonStatus {
   /** Requests dealt with, also those that have no reply. */
   readonly requests: number;
   readonly errors: number;
-  /** Of the requests: answered by main, without a lane. */
+  /** Of the requests: answered by main, or its deputy, without a lane. */
   readonly answeredByMain: number;
   /** Requests main tried, and gave to a lane since they would have blocked. */
   readonly deferred: number;
@@ -70,7 +70,7 @@ export function statusOf(tables: ThreadTables, lanes: number, parked: number): D
 
 /** Reads counters only: its time does not grow with the tables. */
 export function loadOf(tables: ThreadTables, lanes: number, parked: number): DaemonLoad {
-  const { inodes, handles, backings, slots, fds, mounts, locks, stats } = tables;
+  const { inodes, handles, backings, slots, fds, mounts, locks, stats, maxLanes } = tables;
   const requests = requestsOf(stats);
   return {
     inodes: inodes.count(),
@@ -95,7 +95,7 @@ export function loadOf(tables: ThreadTables, lanes: number, parked: number): Dae
     laneRestarts: stats.sum(STAT.LANE_RESTARTS),
     requests,
     errors: errorsOf(stats),
-    answeredByMain: requests - requestsOf(stats, laneThread(0)),
+    answeredByMain: requests - requestsOf(stats, laneThread(0), deputyThread(maxLanes)),
     deferred: stats.sum(STAT.DEFERRED),
     exceptions: stats.sum(STAT.EXCEPTIONS),
     droppedReplies: stats.sum(STAT.DROPPED_REPLIES),

@@ -94,9 +94,9 @@ export function endWork(stats: StatsBlock, elapsedUs: number): void {
   stats.set(STAT.BUSY_SINCE_MS, 0);
 }
 
-/** Requests dealt with by the threads from `first` on, over all operations. */
-export function requestsOf(stats: StatsBlock, first = 0): number {
-  return total(stats, STAT.REQUESTS, OPERATION_LABELS.length, first);
+/** Requests dealt with, over all operations. @param first @param end threads, as in StatsBlock.sum() */
+export function requestsOf(stats: StatsBlock, first?: number, end?: number): number {
+  return total(stats, STAT.REQUESTS, OPERATION_LABELS.length, first, end);
 }
 
 /** Requests answered with an error. */
@@ -129,8 +129,8 @@ export function durationsOfGroup(stats: StatsBlock, group: number): Durations {
   return { counts, sumUs: stats.sum(first + bounds.length + 1) };
 }
 
-function total(stats: StatsBlock, at: number, cells: number, first = 0): number {
+function total(stats: StatsBlock, at: number, cells: number, first?: number, end?: number): number {
   let sum = 0;
-  for (let i = 0; i < cells; i++) sum += stats.sum(at + i, first);
+  for (let i = 0; i < cells; i++) sum += stats.sum(at + i, first, end);
   return sum;
 }

@@ -1,7 +1,7 @@
 /** The metrics table registered with prom-client: every value is taken from its source at a scrape. */
 import { Counter, Gauge, type Metric, Registry } from 'prom-client';
 import type { HistogramPlace, StatsBlock } from '../shared/memory/stats-block.ts';
-import { laneThread, MAIN_THREAD } from '../shared/memory/thread-journal.ts';
+import { deputyThread, laneThread, MAIN_THREAD } from '../shared/memory/thread-journal.ts';
 import {
   combinations,
   type InfoLabel,
@@ -72,7 +72,7 @@ function samplerOf(row: MetricRow, sources: MetricSources): () => Sample[] {
   if (row.reading !== undefined) {
     return readingSampler(row, sources.readings[row.reading as ReadingName]);
   }
-  return row.by === 'lane' ? laneSampler(row, sources) : cellSampler(row, sources.stats);
+  return row.by === 'lane' ? laneSampler(row, sources) : cellSampler(row, sources);
 }
 
 function infoSampler(names: readonly InfoLabel[], sources: MetricSources): () => Sample[] {
@@ -95,19 +95,23 @@ function cellsOf(row: MetricRow): number[] {
   );
 }
 
-function cellSampler(row: MetricRow, stats: StatsBlock): () => Sample[] {
+function cellSampler(row: MetricRow, { stats, maxLanes }: MetricSources): () => Sample[] {
   const { scale = 1 } = row;
   const cells = cellsOf(row);
   const all = combinations(row);
   if (row.by === undefined) {
     return () => all.map((labels, i) => ({ labels, value: scale * stats.sum(cells[i] as number) }));
   }
+  const deputy = deputyThread(maxLanes);
   const byWhere = WHERE_LABELS.map((where) => all.map((labels) => ({ ...labels, where })));
   return () =>
     byWhere.flatMap((labelled, isLane) =>
       labelled.map((labels, i) => {
         const cell = cells[i] as number;
-        const value = isLane ? stats.sum(cell, laneThread(0)) : stats.of(MAIN_THREAD, cell);
+        // The deputy answers in main's place.
+        const value = isLane
+          ? stats.sum(cell, laneThread(0), deputy)
+          : stats.of(MAIN_THREAD, cell) + stats.of(deputy, cell);
         return { labels, value: scale * value };
       }),
     );

@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SPARE_LANES } from '../../src/main/dispatch/policy.ts';
 import { combinations, METRICS, type MetricRow } from '../../src/shared/metrics-table.ts';
-import { type Mount, startMount } from '../harness/mount.ts';
+import { LANES_WORK, type Mount, startMount } from '../harness/mount.ts';
 import { missingTool, run, runOk, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { ANY_PORT, ask, parseMetrics, type Samples, sampleOf, scrape, urlOf } from './scrape.ts';
@@ -91,7 +91,7 @@ function requests(grown: (series: string) => number, op: string): number {
 }
 
 test('known operations are counted when they are answered', TIME_LIMIT, async () => {
-  const mount = await startScraped('--cache=never');
+  const mount = await startScraped('--cache=never', LANES_WORK);
   const before = await scrape(mount);
   await shell(
     `cd "$1"

@@ -9,7 +9,7 @@ import { everyOptionIsTested, optionTest } from './by-option.ts';
 import { tracedMount } from './traced-mount.ts';
 
 const REQUEST = /^#(\d+) ([A-Z]\w+) node=[0-9a-f]+ uid=\d+ gid=\d+ pid=\d+( |$)/;
-const REPLY = /^#(\d+) ([A-Z]\w+) = (ok \d+ bytes|E\w+) \d+us (main|lane-\d+)$/;
+const REPLY = /^#(\d+) ([A-Z]\w+) = (ok \d+ bytes|E\w+) \d+us (main|deputy|lane-\d+)$/;
 const NAMES = new Set(OPCODES.map((row) => row.name));
 const WITHOUT_REPLY = new Set(OPCODES.filter((row) => !row.hasReply).map((row) => row.name));
 

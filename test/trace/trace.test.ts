@@ -12,7 +12,7 @@ import { stage } from '../rules/stage.ts';
 
 const WORKLOAD = fileURLToPath(new URL('./workload.js', import.meta.url));
 const LINE = /^#(\d+) ([A-Z][A-Z0-9_]*) (= .*|node=.*)$/;
-const REPLY = /^= (ok \d+ bytes|E[A-Z0-9]+) (\d+)us (main|lane-\d+)$/;
+const REPLY = /^= (ok \d+ bytes|E[A-Z0-9]+) (\d+)us (main|deputy|lane-\d+)$/;
 const REQUEST = /^node=[0-9a-f]+ uid=\d+ gid=\d+ pid=\d+( [a-z_0-9]+=\w+)*( "[^"]*")*$/;
 const NO_REPLY = ['FORGET', 'BATCH_FORGET', 'NOTIFY_REPLY'];
 /** What the workload makes the kernel send. */

@@ -19,6 +19,7 @@ import {
   reportException,
 } from '../../shared/passthrough/operations.ts';
 import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
+import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import type { CallerTable } from '../control/caller-table.ts';
@@ -113,27 +114,29 @@ export class Dispatcher {
     return this.#ctx.tables.slots.inUse() + this.#parking.count();
   }
 
-  /** Takes a request that the deputy has kept. */
+  /** Takes a request that the deputy has kept, and traced. */
   handleKept(message: Uint8Array, receivedUs: number): void {
     const ctx = this.#ctx;
     ctx.u8.set(message, this.receiveAt());
     ctx.load(this.receiveAt());
     ctx.receivedUs = receivedUs;
-    this.#handleLoaded();
+    this.#handleLoaded(undefined);
   }
 
   /** Takes the request that was read to receiveAt(). A throw is a defect: EIO, and life goes on. */
   handle(): void {
-    this.#ctx.load(this.receiveAt());
-    this.#ctx.receivedUs = nowUs();
-    this.#handleLoaded();
+    const ctx = this.#ctx;
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = nowUs();
+    this.#handleLoaded(ctx.tracer);
   }
 
-  #handleLoaded(): void {
+  #handleLoaded(tracer: Tracer | undefined): void {
     const ctx = this.#ctx;
     const { stats } = ctx.tables;
     beginWork(stats, ctx.receivedUs, ctx.opcode, ctx.nodeLo, ctx.nodeHi);
     try {
+      tracer?.request(ctx);
       this.#dispatch();
     } catch (error) {
       reportException(ctx, 'dispatch', error);
@@ -145,7 +148,6 @@ export class Dispatcher {
 
   #dispatch(): void {
     const ctx = this.#ctx;
-    ctx.tracer?.request(ctx);
     if (this.callers !== undefined) countCaller(this.callers, ctx);
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.class === 'control') this.#control();

@@ -118,6 +118,7 @@ export class RequestMemory {
 /** The tables over that memory as one thread uses them. */
 export interface ThreadTables {
   readonly thread: number;
+  readonly maxLanes: number;
   readonly inodes: InodeTable;
   readonly handles: HandleTable;
   readonly backings: BackingFiles;
@@ -149,6 +150,7 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
   inodes.countLookupsIn(stats.cells, stats.at + g.lookupsStat);
   return {
     thread,
+    maxLanes: g.maxLanes,
     inodes,
     handles: new HandleTable(memory.handles, g.handles, thread, (fd, backing) =>
       hooks.onHandleFree(fd, backing),

@@ -72,10 +72,10 @@ export class StatsBlock {
     this.cells[thread * this.#stride + stat] = value;
   }
 
-  /** A cell summed over the threads from `first` on. */
-  sum(stat: number, first = 0): number {
+  /** A cell summed over the threads from `first` to the one before `end`. */
+  sum(stat: number, first = 0, end = this.#threads): number {
     let total = 0;
-    for (let t = first; t < this.#threads; t++) total += this.cells[t * this.#stride + stat];
+    for (let t = first; t < end; t++) total += this.cells[t * this.#stride + stat];
     return total;
   }
 }

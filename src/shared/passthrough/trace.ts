@@ -18,7 +18,7 @@ export class Tracer {
   readonly #buffer = Buffer.from(new SharedArrayBuffer(LINE_BYTES));
   readonly #address = addressOf(this.#buffer);
 
-  /** @param where `main`, or the lane's number */
+  /** @param where `main`, `deputy`, or the lane's number */
   constructor(fd: number, where: string) {
     this.#fd = fd;
     this.#where = where;
