@@ -17,6 +17,7 @@ import { dropCaches, settle } from './settle.ts';
 const TIME_LIMIT = { timeout: 90_000 };
 const clientPath = fileURLToPath(new URL('./client.js', import.meta.url));
 const FILES = 20;
+const REST_MS = 5500;
 
 interface Frozen {
   readonly mount: Mount;
@@ -54,6 +55,32 @@ function standIns(mount: Mount): readonly Readonly<Record<string, unknown>>[] {
   return mount.logs.filter((line) => /deputy received/.test(String(line['msg'])));
 }
 
+const WHILE_FROZEN = `for i in 1 2 3 4 5; do
+    stat "$1/f1" "$1/f2" > /dev/null; cat "$1/f1" > /dev/null
+    echo more >> "$1/memory/m"; mkdir "$1/memory/d$i"; cat "$1/memory/m" > /dev/null
+  done; ls "$1/memory" | wc -l`;
+
+/** Freezes the disk under writers, and does meanwhile what needs no write to it. @returns how long that took */
+async function workWhileFrozen({ mount, disk }: Frozen): Promise<number> {
+  const at = mount.mountpoint;
+  await freeze(disk);
+  const writers = ['a', 'b', 'c'].map((name) =>
+    run('mkdir', [join(at, name)], { timeoutMs: 60_000 }),
+  );
+  await sleep(300);
+  const startedMs = performance.now();
+  const done = await run('sh', ['-euc', WHILE_FROZEN, 'sh', at], { timeoutMs: 20_000 });
+  const elapsedMs = performance.now() - startedMs;
+  await runOk('fsfreeze', ['-u', disk]);
+  assert.equal(done.timedOut, false, 'what needs no write waits for the disk');
+  assert.equal(done.stdout.trim(), '6', done.stderr);
+  for (const { code, timedOut } of await Promise.all(writers)) {
+    assert.deepEqual([code, timedOut], [0, false]);
+  }
+  await shell('rmdir "$1/a" "$1/b" "$1/c" "$1"/memory/d?', [at]);
+  return elapsedMs;
+}
+
 for (const lanes of [4, 2]) {
   test(
     `what needs no write goes on while the disk is frozen, with ${lanes} lanes`,
@@ -61,36 +88,19 @@ for (const lanes of [4, 2]) {
     async (t) => {
       const stage = await makeStage(t, [`--lanes=${lanes}`]);
       if (stage === undefined) return;
-      const { mount, disk } = stage;
-      const at = mount.mountpoint;
+      const { mount } = stage;
       // Names and pages are known before: cold ones may need the disk.
-      await shell('cat "$1"/f* > /dev/null; ls -l "$1" "$1/memory"; echo x > "$1/memory/m"', [at]);
-      await freeze(disk);
-      const writers = ['a', 'b', 'c'].map((name) =>
-        run('mkdir', [join(at, name)], { timeoutMs: 60_000 }),
-      );
-      await sleep(300);
-      const startedMs = performance.now();
-      const script = `for i in 1 2 3 4 5; do
-        stat "$1/f1" "$1/f2" > /dev/null; cat "$1/f1" > /dev/null
-        echo more >> "$1/memory/m"; mkdir "$1/memory/d$i"; cat "$1/memory/m" > /dev/null
-      done; ls "$1/memory" | wc -l`;
-      const done = await run('sh', ['-euc', script, 'sh', at], { timeoutMs: 20_000 });
-      const elapsedMs = performance.now() - startedMs;
-      assert.equal(done.timedOut, false, 'what needs no write waits for the disk');
-      assert.equal(done.stdout.trim(), '6', done.stderr);
-      t.diagnostic(`${elapsedMs.toFixed(0)} ms for what goes on`);
-      assert.ok(elapsedMs < 10_000);
-      await runOk('fsfreeze', ['-u', disk]);
-      for (const { code, timedOut } of await Promise.all(writers)) {
-        assert.deepEqual([code, timedOut], [0, false]);
+      const warmUp = 'cat "$1"/f* > /dev/null; ls -l "$1" "$1/memory"; echo x > "$1/memory/m"';
+      await shell(warmUp, [mount.mountpoint]);
+      // After a slow call main leaves the disk to the lanes for up to five seconds: then it is not held up.
+      const isHeldUp = () => standIns(mount).some((line) => Number(line['requests']) > 0);
+      for (let tries = 0; tries < 5 && !isHeldUp(); tries++) {
+        if (tries > 0) await sleep(REST_MS);
+        const elapsedMs = await workWhileFrozen(stage);
+        t.diagnostic(`${elapsedMs.toFixed(0)} ms for what goes on`);
+        assert.ok(elapsedMs < 10_000);
       }
-      await shell('rmdir "$1/a" "$1/b" "$1/c"', [at]);
-      const received = standIns(mount).map((line) => Number(line['requests']));
-      assert.ok(
-        received.some((count) => count > 0),
-        `main was not held up: ${received}`,
-      );
+      assert.ok(isHeldUp(), 'main was never held up: nothing was tried');
       await mount.stop();
     },
   );
