@@ -14,20 +14,17 @@ import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { deputyThread, laneThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
-import { mayTryInPlace } from '../shared/passthrough/in-place.ts';
+import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../shared/passthrough/locks.ts';
 import {
   batchForget,
   forget,
-  isDeferred,
   replyOrUndo,
   reportException,
-  runOperation,
 } from '../shared/passthrough/operations.ts';
 import { RequestQueue } from '../shared/passthrough/request-queue.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { countRequest } from '../shared/request-stats.ts';
-import { STAT } from '../shared/stats-layout.ts';
 import { POLLIN } from '../shared/sys/constants.ts';
 import { addressOf, close, poll, read } from '../shared/sys/libc.ts';
 
@@ -203,22 +200,10 @@ class Deputy {
       replyOrUndo(ctx, this.#task.fuseFd, -ERRNO.ENOSYS);
     } else {
       const mount = this.#queue.mountOf();
-      if (mayTryInPlace(ctx, mount) && this.#tryInPlace()) return;
+      if (mayTryInPlace(ctx, mount) && answerInPlace(ctx)) return;
       if (ctx.opcode === OP.RELEASE) releaseLocksAhead(ctx);
       if (!this.#queue.placeReceived(mount)) this.#keepForMain();
     }
-  }
-
-  #tryInPlace(): boolean {
-    const ctx = this.#ctx;
-    const result = runOperation(ctx);
-    ctx.finish();
-    if (isDeferred(result)) {
-      ctx.tables.stats.add(STAT.DEFERRED, 1);
-      return false;
-    }
-    replyOrUndo(ctx, this.#task.fuseFd, result);
-    return true;
   }
 
   #keepForMain(): void {

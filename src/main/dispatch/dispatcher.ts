@@ -10,15 +10,13 @@ import { nowUs } from '../../shared/clock.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
-import { mayTryInPlace } from '../../shared/passthrough/in-place.ts';
+import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
 import {
   batchForget,
   forget,
-  isDeferred,
   replyOrUndo,
   reportException,
-  runOperation,
 } from '../../shared/passthrough/operations.ts';
 import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import type { Tracer } from '../../shared/passthrough/trace.ts';
@@ -161,7 +159,7 @@ export class Dispatcher {
       const isBold = this.#inPlace?.mayBeBold(mount) === true;
       const isTried = isBold
         ? this.#tryBoldly(mount)
-        : mayTryInPlace(ctx, mount) && this.#tryInPlace();
+        : mayTryInPlace(ctx, mount) && answerInPlace(ctx);
       if (!isTried) this.#toLane(mount);
     }
   }
@@ -329,33 +327,23 @@ export class Dispatcher {
     }
   }
 
-  #tryInPlace(): boolean {
-    const ctx = this.#ctx;
-    const result = runOperation(ctx);
-    ctx.finish();
-    if (isDeferred(result)) {
-      ctx.tables.stats.add(STAT.DEFERRED, 1);
-      return false;
-    }
-    replyOrUndo(ctx, this.#fuseFd, result);
-    return true;
-  }
-
   /**
-   * The same with calls that a disk could delay: then the deputy receives. What main would put on a ring
+   * Answers with calls that a disk could delay: then the deputy receives. What main would put on a ring
    * meanwhile waits, as a ring has one who fills it.
    */
   #tryBoldly(mount: number): boolean {
     const ctx = this.#ctx;
     ctx.isBold = true;
     this.#deputy?.beginCall();
-    const isAnswered = this.#tryInPlace();
-    if (this.#deputy?.endCall() === false) this.#session.onQueued();
-    ctx.isBold = false;
-    if (this.#unclosed.length > 0) this.#retryCloses();
-    this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);
-    if (ctx.isUnsafe) this.#session.onUnsafe();
-    return isAnswered;
+    try {
+      return answerInPlace(ctx);
+    } finally {
+      if (this.#deputy?.endCall() === false) this.#session.onQueued();
+      ctx.isBold = false;
+      if (this.#unclosed.length > 0) this.#retryCloses();
+      this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);
+      if (ctx.isUnsafe) this.#session.onUnsafe();
+    }
   }
 
   #toLane(mount: number): void {

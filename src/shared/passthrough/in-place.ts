@@ -6,7 +6,9 @@
 import { OP, ROW_BY_OPCODE } from '../abi/opcodes.ts';
 import { READ_IN } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
+import { STAT } from '../stats-layout.ts';
 import type { Context } from './context.ts';
+import { isDeferred, replyOrUndo, runOperation } from './operations.ts';
 
 /** Copying more than this out of the page cache would keep other requests waiting. */
 export const IN_PLACE_BYTES = 128 * 1024;
@@ -16,4 +18,16 @@ export function mayTryInPlace(ctx: Context, mount: number): boolean {
   if (ROW_BY_OPCODE[ctx.opcode]?.class !== 'cached') return false;
   if (ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY)) return false;
   return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
+}
+
+/** Runs the loaded request and answers it. @returns false if a lane has to run it */
+export function answerInPlace(ctx: Context): boolean {
+  const result = runOperation(ctx);
+  ctx.finish();
+  if (isDeferred(result)) {
+    ctx.tables.stats.add(STAT.DEFERRED, 1);
+    return false;
+  }
+  replyOrUndo(ctx, ctx.fuseFd, result);
+  return true;
 }
