@@ -9,7 +9,7 @@ TOOLS='
   systemd-analyze=systemd man=man-db mandoc=mandoc
   fusermount3=fuse3 bindfs=bindfs mergerfs=mergerfs mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs
   mkfs.btrfs=btrfs-progs prlimit=util-linux setpriv=util-linux nsenter=util-linux cc=gcc
-  tar=tar diff=diffutils zsh=zsh fish=fish
+  tar=tar diff=diffutils zsh=zsh fish=fish setcap=libcap2-bin python3=python3 perl=perl pgrep=procps
 '
 PATH="$PATH:/usr/sbin:/sbin"
 
