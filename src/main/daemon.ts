@@ -5,6 +5,7 @@ import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
+import type { SessionFacts } from '../shared/exporter-messages.ts';
 import {
   countLogsIn,
   type Logger,
@@ -45,6 +46,7 @@ import {
   SPARE_LANES,
   STARVATION_CHECK_MS,
 } from './dispatch/policy.ts';
+import type { Queues } from './dispatch/queues.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
@@ -70,6 +72,7 @@ import {
 import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session/preflight.ts';
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
+import { UringEngine } from './uring-engine.ts';
 
 export type { DaemonStatus } from './status.ts';
 
@@ -102,10 +105,11 @@ export interface DaemonHooks {
    * the mount has a control socket also where no runtime directory is given.
    */
   readonly ownsProcess?: boolean;
-  /** The next two are for tests of failures. */
+  /** The next three are for tests of failures. */
   /** A lane file that fails on purpose. */
   readonly laneFile?: URL;
   onLanes?(lanes: Lanes): void;
+  onQueues?(queues: Queues): void;
 }
 
 const VERSION = packageVersion();
@@ -150,6 +154,7 @@ class Mount implements Daemon {
   /** Undefined only until the surroundings are checked. */
   #fs!: PassthroughFs;
   #lanes!: Lanes;
+  #uring!: UringEngine;
   #dispatcher!: Dispatcher;
   #deputy: Deputy | undefined;
   #exporter: Exporter | undefined;
@@ -158,6 +163,7 @@ class Mount implements Daemon {
   #starvationTimer: NodeJS.Timeout | undefined;
   #control: ControlServer | undefined;
   #negotiated: Negotiated | undefined;
+  #sessionInfo: SessionFacts['info'] = {};
   #deadlineTimer: NodeJS.Timeout | undefined;
   #isInitialised = false;
   #onInitialised: (() => void) | undefined;
@@ -189,6 +195,7 @@ class Mount implements Daemon {
     await this.#openControl();
     // With it a user's write through us would go beyond his quota. The limits are raised by now.
     dropCapability(CAP_SYS_RESOURCE);
+    this.#uring = new UringEngine(this.#options, this.#logger);
     this.#fs = this.#makeFs(fdLimit);
     if (this.#hooks.ownsProcess === true) this.#dropGroups();
     this.#fs.importRoot();
@@ -199,7 +206,13 @@ class Mount implements Daemon {
     this.#device = mountFuse(request, this.#logger);
     await this.#startLanes(this.#device.fuseFd, wakeFd);
     await exporting;
+    this.#prepareUring(this.#device.fuseFd, wakeFd);
     await this.#serve(this.#device.fuseFd, wakeFd);
+    await this.#uring.engage(
+      this.#negotiated?.features.has('OVER_IO_URING') === true,
+      this.#fs.ctx,
+    );
+    this.#publishEngine();
   }
 
   /** After a failed start: takes back what was begun. */
@@ -285,6 +298,7 @@ class Mount implements Daemon {
       options: this.#options,
       source: this.#source,
       fdLimit,
+      rings: this.#uring.geometry,
       mayBlock: false,
       report: (level, key, message) => this.#once.log(level, key, {}, message),
       closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
@@ -350,6 +364,25 @@ class Mount implements Daemon {
       });
     }
     this.#hooks.onLanes?.(this.#lanes);
+  }
+
+  #prepareUring(fuseFd: number, wakeFd: number): void {
+    const { ctx, memory, traceFd } = this.#fs;
+    this.#uring.prepare(
+      ctx,
+      memory,
+      { config: ctx.config, fuseFd, wakeFd, traceFd },
+      {
+        onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+        onReport: (level, key, text) => this.#once.log(level, key, {}, text),
+      },
+    );
+    if (this.#uring.queues !== undefined) this.#hooks.onQueues?.(this.#uring.queues);
+  }
+
+  #publishEngine(): void {
+    const { engine, reason } = this.#uring.report();
+    this.#tellSession({ engine, engine_reason: reason });
   }
 
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
@@ -435,6 +468,7 @@ class Mount implements Daemon {
   #pump(): void {
     if (this.#reader === undefined) return;
     this.#dispatcher.pump();
+    if (!this.#dispatcher.isQueueEmpty()) this.#watchStarvation();
     if (this.#reader.isPaused && !this.#dispatcher.isFull()) this.#reader.resume();
   }
 
@@ -486,6 +520,7 @@ class Mount implements Daemon {
         connection: this.#device?.connection ?? null,
         how: this.#device?.how ?? null,
         negotiated: this.#negotiated,
+        engine: this.#isInitialised ? this.#uring.report() : null,
       }),
       served: () =>
         this.#isInitialised
@@ -528,6 +563,7 @@ class Mount implements Daemon {
       ...this.#options,
       kernelPassthrough: obstacle === undefined,
       isStackedSource: this.#fs.isStackedSource(),
+      overIoUring: this.#uring.isReady && !this.#isInitialised,
       hasAcls: ctx.config.xattrMap?.hasAcls ?? true,
       canSwitchUser: this.#fs.ctx.credentials.canSwitch,
       canKillPrivileges: new CapabilitySwitch(CAP_FSETID).held || process.geteuid?.() !== 0,
@@ -603,13 +639,19 @@ class Mount implements Daemon {
     const { stats } = this.#fs.ctx.tables;
     stats.set(STAT.MAX_WRITE_BYTES, maxWriteBytes);
     stats.set(STAT.MAX_BACKGROUND, maxBackground);
+    this.#tellSession({
+      protocol: `7.${minor}`,
+      features: [...features].sort().join(' '),
+      how: this.#device?.how ?? '',
+    });
+  }
+
+  /** Adds to what the exporter says of the session. */
+  #tellSession(info: SessionFacts['info']): void {
+    this.#sessionInfo = { ...this.#sessionInfo, ...info };
     this.#exporter?.tellSession({
       connection: this.#device?.connection,
-      info: {
-        protocol: `7.${minor}`,
-        features: [...features].sort().join(' '),
-        how: this.#device?.how ?? '',
-      },
+      info: this.#sessionInfo,
     });
   }
 
@@ -681,6 +723,7 @@ class Mount implements Daemon {
     this.#reader?.close();
     // The kernel ends the waits when the device is closed.
     this.#dispatcher?.lockWaits.clear();
+    await this.#uring?.stop();
     await this.#deputy?.stop();
     const allEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
     if (this.#device !== undefined) {

@@ -471,6 +471,27 @@ export const METRICS = [
     info: ['protocol', 'features', 'how'],
   },
   {
+    name: 'sluice_engine_info',
+    type: 'gauge',
+    group: 'The mount',
+    help: 'By which way requests come, and why not by the other one; empty before FUSE_INIT',
+    info: ['engine', 'engine_reason'],
+  },
+  {
+    name: 'sluice_uring_memory_bytes',
+    type: 'gauge',
+    group: 'The mount',
+    help: 'Buffers of the io_uring engine: queues x depth x (payload + page); 0 with another engine',
+    cells: ['URING_MEMORY'],
+  },
+  {
+    name: 'sluice_uring_queue_restarts_total',
+    type: 'counter',
+    group: 'The mount',
+    help: 'Threads of queues of the io_uring engine that died and were started again',
+    cells: ['QUEUE_RESTARTS'],
+  },
+  {
     name: 'sluice_max_write_bytes',
     type: 'gauge',
     group: 'The mount',

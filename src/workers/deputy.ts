@@ -12,6 +12,7 @@ import { nowUs } from '../shared/clock.ts';
 import { Receiver } from '../shared/memory/receiver.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { deputyThread, laneThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
+import { backingMountOf } from '../shared/passthrough/bulkhead.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
@@ -128,7 +129,7 @@ class Deputy {
 
   #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
-    if (rings.depth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeOne();
+    if (rings.ownDepth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeOne();
     else close(fd);
   }
 
@@ -199,7 +200,7 @@ class Deputy {
     } else if (row === undefined || row.class === 'absent') {
       replyOrUndo(ctx, this.#task.fuseFd, -ERRNO.ENOSYS);
     } else {
-      const mount = this.#queue.mountOf();
+      const mount = backingMountOf(ctx);
       if (mayTryInPlace(ctx, mount) && answerInPlace(ctx)) return;
       if (ctx.opcode === OP.RELEASE) releaseLocksAhead(ctx);
       if (!this.#queue.placeReceived(mount)) this.#keepForMain();

@@ -169,7 +169,8 @@ const WISHES: InitWishes = {
   isStackedSource: false,
   defaultPermissions: true,
   maxWriteBytes: 1 << 20,
-  maxBackground: 64,
+  overIoUring: false,
+      maxBackground: 64,
 };
 
 /** A fuse_init_in as a kernel of this protocol sends it. */

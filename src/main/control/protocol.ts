@@ -5,6 +5,7 @@
  */
 import type { Durations } from '../../shared/request-stats.ts';
 import type { DaemonLoad } from '../status.ts';
+import type { EngineReport } from '../uring-engine.ts';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -102,6 +103,8 @@ export interface StatusReport {
   readonly connection: number | null;
   readonly how: string | null;
   readonly negotiated: NegotiatedReport | null;
+  /** Null while starting. */
+  readonly engine: EngineReport | null;
   readonly load: DaemonLoad | null;
   readonly operations: OperationsReport | null;
 }

@@ -8,9 +8,11 @@ import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, INTERRUPT_IN, READ_IN, WRITE_IN } from '../../shared/abi/structs.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
+import { backingMountOf } from '../../shared/passthrough/bulkhead.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
+import { InPlacePolicy } from '../../shared/passthrough/in-place-policy.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
 import {
   batchForget,
@@ -24,7 +26,6 @@ import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts'
 import { STAT } from '../../shared/stats-layout.ts';
 import type { CallerTable } from '../control/caller-table.ts';
 import type { Deputy } from './deputy.ts';
-import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
 import { OpDeadline } from './op-deadline.ts';
@@ -155,7 +156,7 @@ export class Dispatcher {
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
     else {
-      const mount = this.#queue.mountOf();
+      const mount = backingMountOf(ctx);
       const isBold = this.#inPlace?.mayBeBold(mount) === true;
       const isTried = isBold
         ? this.#tryBoldly(mount)
@@ -191,8 +192,9 @@ export class Dispatcher {
       this.#waitForLock(slot);
       return;
     }
-    // Else lookups of a mount point would fill all slots when the mount hangs.
-    if (!this.#queue.hasRoom(mount)) {
+    // Else lookups of a mount point would fill all slots when the mount hangs. A ring slot's request
+    // has nowhere else to wait, and takes no room from others.
+    if (slots.entry(slot) < 0 && !this.#queue.hasRoom(mount)) {
       this.#parkHanded(slot, mount);
       return;
     }
@@ -256,7 +258,7 @@ export class Dispatcher {
   closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
-    const mustWait = this.#ctx.isBold || rings.depth(mount) >= rings.capacity >> 1;
+    const mustWait = this.#ctx.isBold || rings.ownDepth(mount) >= rings.capacity >> 1;
     if (mustWait) this.#unclosed.push({ fd, mount });
     else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
     this.#session.onQueued();

@@ -1,7 +1,6 @@
 /**
  * The way of a request from where it was read to the lanes, for whoever receives: see Receiver.
  */
-import { MOUNT_CAPACITY } from '../memory/mount-table.ts';
 import { SMALL_MESSAGE_BYTES } from '../memory/request-slots.ts';
 import type { Context } from './context.ts';
 
@@ -29,14 +28,6 @@ export class RequestQueue {
   /** Offset in the request memory where the next request is read to. */
   receiveAt(): number {
     return this.#ctx.tables.slots.messageAt(this.#receiveSlot);
-  }
-
-  /** The backing mount of the loaded request's inode: its bulkhead. */
-  mountOf(): number {
-    const { inodes } = this.#ctx.tables;
-    const slot = this.#ctx.nodeLo;
-    const mount = slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
-    return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
   }
 
   /** Whether a mount may fill one more slot. */

@@ -1,30 +1,23 @@
 /**
- * What main answers itself although the disk could delay it. A hop to a lane and back costs more than
- * most calls on a local file system do, so main makes them as long as they are quick: a call that was
- * slow sends the requests of its backing mount to the lanes for a while.
+ * What whoever receives answers itself although the disk could delay it. A hop to a lane and back costs
+ * more than most calls on a local file system do, so they are made as long as they are quick: a call that
+ * was slow sends the requests of its backing mount to the lanes for a while.
  *
  * Never here: fsync and whatever may take any time by its nature, cold reads (RWF_NOWAIT says so),
  * opens by file handle, other than local file systems.
  */
-import { FATTR_SIZE } from '../../shared/abi/flags.ts';
-import { OP, OPCODE_LIMIT } from '../../shared/abi/opcodes.ts';
-import {
-  LINK_IN,
-  OPEN_IN,
-  READ_IN,
-  RENAME_IN,
-  SETATTR_IN,
-  WRITE_IN,
-} from '../../shared/abi/structs.ts';
-import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
-import { NEGOTIATED } from '../../shared/passthrough/config.ts';
-import type { Context } from '../../shared/passthrough/context.ts';
-import { IN_PLACE_BYTES } from '../../shared/passthrough/in-place.ts';
-import { O_TRUNC } from '../../shared/sys/constants.ts';
+import { FATTR_SIZE } from '../abi/flags.ts';
+import { OP, OPCODE_LIMIT } from '../abi/opcodes.ts';
+import { LINK_IN, OPEN_IN, READ_IN, RENAME_IN, SETATTR_IN, WRITE_IN } from '../abi/structs.ts';
+import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
+import { O_TRUNC } from '../sys/constants.ts';
+import { NEGOTIATED } from './config.ts';
+import type { Context } from './context.ts';
+import { IN_PLACE_BYTES } from './in-place.ts';
 
 /** A call that takes longer was delayed by something. */
 const SLOW_CALL_US = 1000;
-/** For so many times its length main keeps away from the mount, within bounds. */
+/** For so many times its length the thread keeps away from the mount, within bounds. */
 const REST_FACTOR = 20;
 const SHORTEST_REST_US = 20_000;
 const LONGEST_REST_US = 5_000_000;
@@ -74,7 +67,7 @@ export class InPlacePolicy {
   }
 
   /**
-   * Whether main should run the loaded request to its end, if nothing in it has to wait for more than
+   * Whether this thread should run the loaded request to its end, if nothing in it has to wait for more than
    * a local disk.
    * @param mount the backing mount of its inode
    */
