@@ -170,7 +170,7 @@ const WISHES: InitWishes = {
   defaultPermissions: true,
   maxWriteBytes: 1 << 20,
   overIoUring: false,
-      maxBackground: 64,
+  maxBackground: 64,
 };
 
 /** A fuse_init_in as a kernel of this protocol sends it. */
