@@ -54,11 +54,12 @@ export class UringEngine {
   prepare(
     ctx: Context,
     memory: SharedMemory,
+    mountpoint: string,
     task: QueueSettings['task'],
     events: QueueEvents,
   ): void {
     if (this.#plan === undefined) return;
-    const settings = { plan: this.#plan, memory, task, logger: this.#logger };
+    const settings = { plan: this.#plan, memory, mountpoint, task, logger: this.#logger };
     this.#queues = new Queues(settings, ctx, events);
     const reason = this.#queues.prepare();
     if (reason !== undefined) this.#giveUp(reason);

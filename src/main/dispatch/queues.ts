@@ -27,6 +27,7 @@ import {
   setUpRing,
 } from '../../shared/sys/io-uring.ts';
 import { close, eventfd } from '../../shared/sys/libc.ts';
+import type { Nudge } from '../../workers/nudge-task.ts';
 import type { QueueMessage, QueueTask } from '../../workers/queue.ts';
 import type { UringPlan } from '../session/uring.ts';
 import { breakLocksOfDead, settleOwnership } from './dead-thread.ts';
@@ -39,6 +40,7 @@ export interface QueueEvents {
 export interface QueueSettings {
   readonly plan: UringPlan;
   readonly memory: SharedMemory;
+  readonly mountpoint: string;
   readonly task: Pick<QueueTask, 'config' | 'fuseFd' | 'wakeFd' | 'traceFd'>;
   readonly logger: Logger;
 }
@@ -48,6 +50,7 @@ const STOP_TIMEOUT_MS = 3000;
 /** A thread that dies sooner than this after its start is started again after a pause. */
 const SHORT_LIFE_MS = 1000;
 const RESTART_DELAY_MS = 500;
+const NUDGE_IDLE_MS = 1000;
 /** No queue has this number: the kernel refuses it, and with it the engine. */
 const NO_QUEUE = 0xffff;
 
@@ -63,6 +66,7 @@ export class Queues {
   /** Threads whose entries the kernel has. */
   readonly #registered = new Set<number>();
   #onRegistered: ((refusal: string | undefined) => void) | undefined;
+  #nudges: Piscina<Nudge, number> | undefined;
   #isStopping = false;
 
   constructor(settings: QueueSettings, ctx: Context, events: QueueEvents) {
@@ -146,6 +150,7 @@ export class Queues {
     });
     await Promise.race([Promise.allSettled(this.#ended), late]);
     await Promise.race([this.#pool.destroy().catch(() => undefined), late]);
+    await Promise.race([this.#nudges?.destroy().catch(() => undefined), late]);
     clearTimeout(timer);
     longWaitChecks.delete(this.#breakLocks);
     for (const { fd } of this.#rings) close(fd);
@@ -214,6 +219,7 @@ export class Queues {
       case 'registered':
         this.#registered.add(index);
         if (this.#registered.size === this.#rings.length) this.#settle(undefined);
+        if (this.#generations[index] !== 0) void this.#nudge(index);
         break;
       case 'refused':
         this.#settle(`the kernel does not register a queue: ${errnoName(-message.errno)}`);
@@ -332,6 +338,27 @@ export class Queues {
     if (index < 0 || index >= this.#rings.length) return;
     breakLocksOfDead(this.#ctx, thread, this.#journal(index));
   };
+
+  /**
+   * Requests that came while a queue had no entry wait for a reply to be taken there, and not for an entry
+   * (fuse_uring_do_register, Linux 6.18): with one more request there is one.
+   */
+  async #nudge(index: number): Promise<void> {
+    const { mountpoint, plan } = this.#settings;
+    this.#nudges ??= new Piscina<Nudge, number>({
+      filename: fileURLToPath(new URL('../../workers/nudge-task.js', import.meta.url)),
+      minThreads: 0,
+      maxThreads: 1,
+      idleTimeout: NUDGE_IDLE_MS,
+      atomics: 'disabled',
+      recordTiming: false,
+    });
+    const cpu = (plan.threads[index] as UringPlan['threads'][number]).cpu;
+    const error = await this.#nudges.run({ mountpoint, cpu }).catch(() => -ERRNO.EIO);
+    if (error >= 0 || this.#isStopping) return;
+    const text = `requests of CPU ${cpu} may wait for the next one: ${errnoName(error)}`;
+    this.#events.onReport('warn', 'queue-nudge', text);
+  }
 
   // ---- doing without ----
 
