@@ -50,7 +50,12 @@ const STOP_TIMEOUT_MS = 3000;
 /** A thread that dies sooner than this after its start is started again after a pause. */
 const SHORT_LIFE_MS = 1000;
 const RESTART_DELAY_MS = 500;
+/** Not an errno of file systems: see ERRNO. */
+const ECANCELED = 125;
 const NUDGE_IDLE_MS = 1000;
+/** How long the kernel may take to let go of the entries of a dead thread, which it does by itself. */
+const CANCEL_TIMEOUT_MS = 500;
+const CANCEL_POLL_MS = 5;
 /** No queue has this number: the kernel refuses it, and with it the engine. */
 const NO_QUEUE = 0xffff;
 
@@ -248,11 +253,29 @@ export class Queues {
       'the thread of a queue died; it is started again',
     );
     this.#recover(index);
-    const ring = this.#rings[index] as RingPlace;
-    this.#resumeFrom(ring);
-    close(ring.fd);
-    const delayMs = livedMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0;
-    setTimeout(() => this.#restart(index), delayMs);
+    const place = this.#rings[index] as RingPlace;
+    const ring = new Ring(this.#ctx.i32, place);
+    this.#takeUnsubmitted(ring);
+    // The kernel cancels the waiting entries of a ring that is closed, and not those of a dead thread.
+    close(place.fd);
+    void this.#takeUp(index, ring, livedMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0);
+  }
+
+  /** Waits until the kernel has let go of all entries, and starts a new thread. */
+  async #takeUp(index: number, ring: Ring, delayMs: number): Promise<void> {
+    const { entries } = this.#ctx.tables;
+    const beganMs = performance.now();
+    let left = 1;
+    while (left > 0 && performance.now() - beganMs < CANCEL_TIMEOUT_MS) {
+      await new Promise((resolve) => setTimeout(resolve, CANCEL_POLL_MS));
+      this.#takeCompletions(ring);
+      left = 0;
+      this.#forEachEntry(index, (entry) => {
+        if (entries.state(entry) === ENTRY_STATE.KERNEL) left++;
+      });
+    }
+    if (left > 0) this.#settings.logger.warn({ queue: index, entries: left }, 'entries are lost');
+    setTimeout(() => this.#restart(index), Math.max(0, delayMs + beganMs - performance.now()));
   }
 
   #restart(index: number): void {
@@ -298,33 +321,32 @@ export class Queues {
     reply(ctx, this.#settings.task.fuseFd, -ERRNO.EIO);
   }
 
-  /** Tells from a dead thread's ring where its entries stand. */
-  #resumeFrom(place: RingPlace): void {
-    const ctx = this.#ctx;
-    const { i32 } = ctx;
-    const { entries } = ctx.tables;
-    const ring = new Ring(i32, place);
+  /** What a dead thread had filled in, and not handed in. */
+  #takeUnsubmitted(ring: Ring): void {
+    const { i32 } = this.#ctx;
+    const { entries } = this.#ctx.tables;
     ring.forEachUnsubmitted((sqe) => {
       if ((i32[sqe] as number) !== IORING_OP_URING_CMD) return;
       const isReply = i32[sqe + (SQE.cmd_op >> 2)] === URING_COMMIT_AND_FETCH;
       const state = isReply ? ENTRY_STATE.ANSWERED : ENTRY_STATE.UNREGISTERED;
-      entries.setState(i32[sqe + (SQE.user_data >> 2)] as number, state);
+      const entry = i32[sqe + (SQE.user_data >> 2)] as number;
+      if (entry >= 0) entries.setState(entry, state);
     });
+  }
+
+  /** What the kernel says of the entries of a ring whose thread is dead. */
+  #takeCompletions(ring: Ring): void {
+    const ctx = this.#ctx;
+    const { i32 } = ctx;
+    const { entries } = ctx.tables;
     for (let cqe = ring.peekCqe(); cqe >= 0; cqe = ring.peekCqe()) {
       const entry = i32[cqe] as number;
-      const isRequest = (i32[cqe + 2] as number) >= 0;
+      const result = i32[cqe + 2] as number;
       ring.takeCqe();
       if (entry < 0) continue;
-      if (isRequest) takeEntryMessage(ctx, entry);
-      entries.setState(entry, isRequest ? ENTRY_STATE.RECEIVED : ENTRY_STATE.UNREGISTERED);
+      if (result >= 0) takeEntryMessage(ctx, entry);
+      entries.setState(entry, stateAfter(result));
     }
-    // Cancelled with the thread, and not said so.
-    const index = this.#rings.indexOf(place);
-    this.#forEachEntry(index, (entry) => {
-      if (entries.state(entry) === ENTRY_STATE.KERNEL) {
-        entries.setState(entry, ENTRY_STATE.UNREGISTERED);
-      }
-    });
   }
 
   #forEachEntry(index: number, visit: (entry: number) => void): void {
@@ -381,4 +403,11 @@ export class Queues {
     ring.enter(1);
     close(place.fd);
   }
+}
+
+/** Where an entry stands after a command of a thread that is dead. */
+function stateAfter(result: number): number {
+  if (result >= 0) return ENTRY_STATE.RECEIVED;
+  // With this a request was on its way to the thread (fuse_uring_send_in_task).
+  return result === -ECANCELED ? ENTRY_STATE.LOST : ENTRY_STATE.UNREGISTERED;
 }
