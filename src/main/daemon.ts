@@ -371,7 +371,6 @@ class Mount implements Daemon {
     this.#uring.prepare(
       ctx,
       memory,
-      this.#mountpoint,
       { config: ctx.config, fuseFd, wakeFd, traceFd },
       {
         onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),

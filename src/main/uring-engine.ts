@@ -15,7 +15,7 @@ import { planUring, type UringPlan } from './session/uring.ts';
 export interface EngineReport {
   readonly engine: 'dev' | 'uring';
   readonly reason: string;
-  /** Of engine uring: its queues, the entries of each CPU's, and the bound of its buffers; else 0. */
+  /** Of engine uring: its threads, the entries of each CPU's, and the bound of its buffers; else 0. */
   readonly queueThreads: number;
   readonly depth: number;
   readonly memoryBytes: number;
@@ -54,12 +54,11 @@ export class UringEngine {
   prepare(
     ctx: Context,
     memory: SharedMemory,
-    mountpoint: string,
     task: QueueSettings['task'],
     events: QueueEvents,
   ): void {
     if (this.#plan === undefined) return;
-    const settings = { plan: this.#plan, memory, mountpoint, task, logger: this.#logger };
+    const settings = { plan: this.#plan, memory, task, logger: this.#logger };
     this.#queues = new Queues(settings, ctx, events);
     const reason = this.#queues.prepare();
     if (reason !== undefined) this.#giveUp(reason);

@@ -6,7 +6,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
-import { IN_HEADER } from '../shared/abi/structs.ts';
 import {
   URING_COMMAND,
   URING_COMMIT_AND_FETCH,
@@ -43,7 +42,7 @@ import { becomeServer, dropOwnGroups, ownThreadId } from './server-thread.ts';
 export interface QueueTask {
   /** Its place among those threads. */
   readonly index: number;
-  /** The CPU it is to sit on. */
+  /** The CPU it is to sit on; below 0: any. */
   readonly cpu: number;
   /** How many of its entries are used: the first ones. */
   readonly entries: number;
@@ -71,12 +70,6 @@ export type QueueMessage =
 
 /** In the place of an entry's number: the read of the eventfd. */
 const EVENT = -2;
-/** A reply to a request of which nothing is known but that it is lost. */
-const RESCUE = -3;
-/** Numbers of requests tried for one that is lost, before and behind the last one seen; every other is given. */
-const RESCUE_RANGE = 8192;
-const UNIQUE_STEP = 2;
-const RESCUE_BATCH = 16;
 /** Replies that wait for those behind them at the most, before they go to the kernel. */
 const COMMIT_BATCH = 8;
 /** When no lane was free main is told, not more often than this. */
@@ -102,9 +95,6 @@ class Queue {
   #hasEnded = false;
   /** Entries in state RECEIVED for which there was no slot. */
   #waiting = 0;
-  /** Entries in state LOST, and replies to them the kernel did not take. */
-  #lost = 0;
-  #missed = 0;
   #toldMainUs = 0;
 
   constructor(task: QueueTask) {
@@ -157,6 +147,7 @@ class Queue {
   /** It stays where the kernel puts it if it may not sit there, or the CPU is offline. */
   #sitOnCpu(): void {
     const { cpu, index } = this.#task;
+    if (cpu < 0) return;
     const mask = new Uint8Array(new SharedArrayBuffer(CPU_MASK_BYTES));
     mask[cpu >> 3] = 1 << (cpu & 7);
     const error = schedSetaffinity(addressOf(mask), CPU_MASK_BYTES);
@@ -179,16 +170,12 @@ class Queue {
         case ENTRY_STATE.RECEIVED:
           this.#waiting++;
           break;
-        case ENTRY_STATE.LOST:
-          this.#lost++;
-          break;
         default:
           break;
       }
     }
     this.#ring.enter(0);
     this.#takeCompletions();
-    if (this.#lost > 0) this.#rescue();
     if (this.#hasEnded) return;
     this.#isRegistered = true;
     this.#tell({ kind: 'registered' });
@@ -275,11 +262,8 @@ class Queue {
     const ring = this.#ring;
     for (let cqe = ring.peekCqe(); cqe >= 0; cqe = ring.peekCqe()) {
       const result = i32[cqe + 2];
-      const entry = i32[cqe] === RESCUE && result >= 0 ? this.#rescued() : i32[cqe];
-      if (entry === RESCUE) {
-        ring.takeCqe();
-        this.#missed++;
-      } else if (entry === EVENT) {
+      const entry = i32[cqe];
+      if (entry === EVENT) {
         ring.takeCqe();
         this.#isEventArmed = false;
       } else if (result >= 0) {
@@ -297,9 +281,6 @@ class Queue {
   /** @returns where the request's message is, -1 if there is none that makes sense */
   #receive(entry: number): number {
     const message = takeEntryMessage(this.#ctx, entry);
-    const { i32, tables } = this.#ctx;
-    const unique = (tables.entries.headerAt(entry) + IN_HEADER.unique) >> 2;
-    tables.entries.noteSeen(this.#task.index, i32[unique], i32[unique + 1]);
     this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
     return message;
   }
@@ -320,88 +301,6 @@ class Queue {
       this.#tell({ kind: 'refused', errno });
       this.#hasEnded = true;
     }
-  }
-
-  // ---- requests that were lost with the thread before ----
-
-  /**
-   * Answers EIO to requests the kernel gave to a thread that was dead: their callers wait for ever else.
-   * It has not told us their numbers, which it counts up for the whole connection, so we try them all.
-   */
-  #rescue(): void {
-    const { entries } = this.#ctx.tables;
-    const last = entries.lastSeen();
-    const wanted = this.#lost;
-    for (let entry = this.#first; entry < this.#end; entry++) {
-      if (entries.state(entry) === ENTRY_STATE.LOST) this.#clearCommitId(entry);
-    }
-    let found = 0;
-    for (let step = 0; step < RESCUE_RANGE && found < wanted && !this.#hasEnded; ) {
-      let tried = 0;
-      this.#missed = 0;
-      for (; tried < RESCUE_BATCH; step += UNIQUE_STEP) {
-        // From the last one seen, in both directions.
-        if (this.#tryNumber(last + step)) tried++;
-        if (step > 0 && this.#tryNumber(last - step)) tried++;
-      }
-      this.#ring.enter(0);
-      this.#takeCompletions();
-      found += tried - this.#missed;
-    }
-    this.#lost = 0;
-    if (found >= wanted) return;
-    const text = `${wanted - found} requests were lost with the thread of a queue: their callers hang until the mount ends`;
-    this.#ctx.report('error', 'queue-lost', text);
-  }
-
-  /** Replies to the request of this number, if it is one of those lost. @returns whether it can be */
-  #tryNumber(unique: number): boolean {
-    const { i32, tables } = this.#ctx;
-    const { entries } = tables;
-    const lo = unique | 0;
-    const hi = Math.floor(unique / 0x100000000);
-    if (unique <= 0) return false;
-    for (let entry = this.#first; entry < this.#end; entry++) {
-      const header = entries.headerAt(entry) >> 2;
-      const isLost = entries.state(entry) === ENTRY_STATE.LOST;
-      // The number of a request that is not lost.
-      if (!isLost && i32[header + 2] === lo && i32[header + 3] === hi) return false;
-    }
-    for (let entry = this.#first; entry < this.#end; entry++) {
-      if (entries.state(entry) !== ENTRY_STATE.LOST) continue;
-      const header = entries.headerAt(entry) >> 2;
-      putEntryHeader(this.#ctx, entry, -ERRNO.EIO, 0);
-      i32[header + 2] = lo;
-      i32[header + 3] = hi;
-    }
-    const sqe = this.#command(this.#first, URING_COMMIT_AND_FETCH);
-    i32[sqe + (SQE.user_data >> 2)] = RESCUE;
-    const to = sqe + ((SQE.cmd + URING_COMMAND.commit_id) >> 2);
-    i32[to] = lo;
-    i32[to + 1] = hi;
-    this.#ring.push();
-    this.#ring.enter(0);
-    return true;
-  }
-
-  /** The lost entry that has received a request again. */
-  #rescued(): number {
-    const { i32, tables } = this.#ctx;
-    const { entries } = tables;
-    for (let entry = this.#first; entry < this.#end; entry++) {
-      if (entries.state(entry) !== ENTRY_STATE.LOST) continue;
-      const at = (entries.headerAt(entry) + URING_HEADER.entry + URING_ENTRY.commit_id) >> 2;
-      if (i32[at] !== 0 || i32[at + 1] !== 0) return entry;
-    }
-    throw new Error('the kernel gave a request to an entry that is not ours');
-  }
-
-  #clearCommitId(entry: number): void {
-    const { i32, tables } = this.#ctx;
-    const { entries } = tables;
-    const at = (entries.headerAt(entry) + URING_HEADER.entry + URING_ENTRY.commit_id) >> 2;
-    i32[at] = 0;
-    i32[at + 1] = 0;
   }
 
   // ---- requests ----

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { shareOut } from '../../src/main/session/uring.ts';
+import { NO_CPU, shareOut } from '../../src/main/session/uring.ts';
 import { Client, mountHanging } from '../faults/hanging.ts';
 import { settle } from '../faults/settle.ts';
 import { startMount } from '../harness/mount.ts';
@@ -31,15 +31,15 @@ test('every possible CPU has a queue, and the memory its bound', () => {
   assert.ok(typeof plan === 'object');
   assert.deepEqual(
     plan.threads.map(({ cpu }) => cpu),
-    [1, 4],
+    [1, 4, NO_CPU],
   );
   const queues = plan.threads.flatMap((thread) => thread.queues);
   assert.deepEqual([...new Set(queues)].sort(), all);
-  assert.equal(queues.length, 2 * 16 + 4);
-  assert.equal(plan.memoryBytes, 36 * ((1 << 20) + 4096));
+  assert.equal(queues.length, 2 * 16 + 4 + 2);
+  assert.equal(plan.memoryBytes, 38 * ((1 << 20) + 4096));
   const tight = shareOut(all, all, { ...wishes, uringMemoryBytes: 20 << 20 });
   assert.ok(typeof tight === 'object');
-  assert.equal(tight.depth, 3);
+  assert.equal(tight.depth, 2);
   assert.ok(tight.memoryBytes <= 20 << 20);
   assert.match(String(shareOut(all, all, { ...wishes, uringMemoryBytes: 1 << 20 })), /no room/);
 });
@@ -125,7 +125,7 @@ test('a read that hangs delays none of 64 requests of its CPU', TIME_LIMIT, asyn
 });
 
 for (const [what, env, count] of [
-  ['threads of queues', { FAULT_QUEUES: '10:200' }, 'the thread of a queue died'],
+  ['threads of queues', { FAULT_QUEUES: '8:250' }, 'the thread of a queue died'],
   ['lanes', { FAULT_LANE: 'executing:throw:15' }, 'a lane died'],
 ] as const) {
   test(`${what} that die lose no request`, TIME_LIMIT, async (t) => {
@@ -150,7 +150,8 @@ for (const [what, env, count] of [
       slowestMs: number;
     };
     assert.deepEqual(outcome.wrong, []);
-    const allowed = ['EIO', 'EEXIST', 'ENOENT', 'ENOTEMPTY'];
+    // ECANCELED is the kernel's own answer to a request that was on its way to a thread that died.
+    const allowed = ['ECANCELED', 'EIO', 'EEXIST', 'ENOENT', 'ENOTEMPTY'];
     assert.deepEqual(
       Object.keys(outcome.errors).filter((code) => !allowed.includes(code)),
       [],

@@ -27,7 +27,6 @@ import {
   setUpRing,
 } from '../../shared/sys/io-uring.ts';
 import { close, eventfd } from '../../shared/sys/libc.ts';
-import type { Nudge } from '../../workers/nudge-task.ts';
 import type { QueueMessage, QueueTask } from '../../workers/queue.ts';
 import type { UringPlan } from '../session/uring.ts';
 import { breakLocksOfDead, settleOwnership } from './dead-thread.ts';
@@ -40,7 +39,6 @@ export interface QueueEvents {
 export interface QueueSettings {
   readonly plan: UringPlan;
   readonly memory: SharedMemory;
-  readonly mountpoint: string;
   readonly task: Pick<QueueTask, 'config' | 'fuseFd' | 'wakeFd' | 'traceFd'>;
   readonly logger: Logger;
 }
@@ -50,9 +48,6 @@ const STOP_TIMEOUT_MS = 3000;
 /** A thread that dies sooner than this after its start is started again after a pause. */
 const SHORT_LIFE_MS = 1000;
 const RESTART_DELAY_MS = 500;
-/** Not an errno of file systems: see ERRNO. */
-const ECANCELED = 125;
-const NUDGE_IDLE_MS = 1000;
 /** How long the kernel may take to let go of the entries of a dead thread, which it does by itself. */
 const CANCEL_TIMEOUT_MS = 500;
 const CANCEL_POLL_MS = 5;
@@ -71,7 +66,6 @@ export class Queues {
   /** Threads whose entries the kernel has. */
   readonly #registered = new Set<number>();
   #onRegistered: ((refusal: string | undefined) => void) | undefined;
-  #nudges: Piscina<Nudge, number> | undefined;
   #isStopping = false;
 
   constructor(settings: QueueSettings, ctx: Context, events: QueueEvents) {
@@ -119,9 +113,8 @@ export class Queues {
     const outcome = new Promise<string | undefined>((resolve) => {
       this.#onRegistered = resolve;
     });
-    for (const index of this.#rings.keys()) {
-      this.#ctx.tables.entries.order(index, RING_ORDER.REGISTER);
-    }
+    // First the reserve: the kernel takes the entries last that it got first.
+    this.#ctx.tables.entries.order(this.#rings.length - 1, RING_ORDER.REGISTER);
     const timer = setTimeout(
       () => this.#settle('the threads of the queues did not start in time'),
       REGISTER_TIMEOUT_MS,
@@ -155,7 +148,6 @@ export class Queues {
     });
     await Promise.race([Promise.allSettled(this.#ended), late]);
     await Promise.race([this.#pool.destroy().catch(() => undefined), late]);
-    await Promise.race([this.#nudges?.destroy().catch(() => undefined), late]);
     clearTimeout(timer);
     longWaitChecks.delete(this.#breakLocks);
     for (const { fd } of this.#rings) close(fd);
@@ -165,6 +157,15 @@ export class Queues {
   #settle(refusal: string | undefined): void {
     this.#onRegistered?.(refusal);
     this.#onRegistered = undefined;
+  }
+
+  /** A thread has given its entries to the kernel. */
+  #registerMore(): void {
+    if (this.#registered.size === this.#rings.length) this.#settle(undefined);
+    if (this.#registered.size > 1 || this.#onRegistered === undefined) return;
+    for (let index = 0; index < this.#rings.length - 1; index++) {
+      this.#ctx.tables.entries.order(index, RING_ORDER.REGISTER);
+    }
   }
 
   /** @returns -errno */
@@ -223,8 +224,7 @@ export class Queues {
     switch (message.kind) {
       case 'registered':
         this.#registered.add(index);
-        if (this.#registered.size === this.#rings.length) this.#settle(undefined);
-        if (this.#generations[index] !== 0) void this.#nudge(index);
+        this.#registerMore();
         break;
       case 'refused':
         this.#settle(`the kernel does not register a queue: ${errnoName(-message.errno)}`);
@@ -345,7 +345,8 @@ export class Queues {
       ring.takeCqe();
       if (entry < 0) continue;
       if (result >= 0) takeEntryMessage(ctx, entry);
-      entries.setState(entry, stateAfter(result));
+      // ECANCELED: a request was on its way to the thread; the kernel has answered it so.
+      entries.setState(entry, result >= 0 ? ENTRY_STATE.RECEIVED : ENTRY_STATE.UNREGISTERED);
     }
   }
 
@@ -360,27 +361,6 @@ export class Queues {
     if (index < 0 || index >= this.#rings.length) return;
     breakLocksOfDead(this.#ctx, thread, this.#journal(index));
   };
-
-  /**
-   * Requests that came while a queue had no entry wait for a reply to be taken there, and not for an entry
-   * (fuse_uring_do_register, Linux 6.18): with one more request there is one.
-   */
-  async #nudge(index: number): Promise<void> {
-    const { mountpoint, plan } = this.#settings;
-    this.#nudges ??= new Piscina<Nudge, number>({
-      filename: fileURLToPath(new URL('../../workers/nudge-task.js', import.meta.url)),
-      minThreads: 0,
-      maxThreads: 1,
-      idleTimeout: NUDGE_IDLE_MS,
-      atomics: 'disabled',
-      recordTiming: false,
-    });
-    const cpu = (plan.threads[index] as UringPlan['threads'][number]).cpu;
-    const error = await this.#nudges.run({ mountpoint, cpu }).catch(() => -ERRNO.EIO);
-    if (error >= 0 || this.#isStopping) return;
-    const text = `requests of CPU ${cpu} may wait for the next one: ${errnoName(error)}`;
-    this.#events.onReport('warn', 'queue-nudge', text);
-  }
 
   // ---- doing without ----
 
@@ -403,11 +383,4 @@ export class Queues {
     ring.enter(1);
     close(place.fd);
   }
-}
-
-/** Where an entry stands after a command of a thread that is dead. */
-function stateAfter(result: number): number {
-  if (result >= 0) return ENTRY_STATE.RECEIVED;
-  // With this a request was on its way to the thread (fuse_uring_send_in_task).
-  return result === -ECANCELED ? ENTRY_STATE.LOST : ENTRY_STATE.UNREGISTERED;
 }

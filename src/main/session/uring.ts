@@ -7,9 +7,11 @@ import { PAGE_SIZE } from '../../shared/sys/constants.ts';
 export const ENABLE_URING = '/sys/module/fuse/parameters/enable_uring';
 export const URING_DISABLED = '/proc/sys/kernel/io_uring_disabled';
 
+export const NO_CPU = -1;
+
 /** A thread and what it serves. */
 export interface QueueThreadPlan {
-  /** The CPU it sits on. */
+  /** The CPU it sits on; NO_CPU: any. */
   readonly cpu: number;
   /** The queue of each of its entries. */
   readonly queues: readonly number[];
@@ -17,7 +19,7 @@ export interface QueueThreadPlan {
 
 export interface UringPlan {
   readonly threads: readonly QueueThreadPlan[];
-  /** Entries of the queue of a CPU that is online. */
+  /** Entries of the queue of a CPU that is online, without that of the reserve. */
   readonly depth: number;
   /** Queues x depth x (payload + page). */
   readonly memoryBytes: number;
@@ -63,7 +65,9 @@ export function planUring(options: Wishes): UringPlan | string {
 
 /**
  * One thread for each CPU that is online, with `depth` entries for its queue. The kernel wants an entry
- * in every queue, so those of the other CPUs get one each, with the threads in turn.
+ * in every queue, so those of the other CPUs get one each, with the threads in turn. The last thread is a
+ * reserve with one more entry for each of those: a queue whose thread has died is never without, as a
+ * request that comes meanwhile would wait for ever (Linux 6.18).
  * @param possible the kernel's queues are numbered 0 to the last of these
  */
 export function shareOut(
@@ -76,14 +80,15 @@ export function shareOut(
   const room = Math.floor(uringMemoryBytes / (payloadBytes + PAGE_SIZE));
   const served = online.filter((cpu) => cpu < queues);
   const idle = queues - served.length;
-  const depth = Math.min(uringDepth, Math.floor((room - idle) / served.length));
+  const depth = Math.min(uringDepth, Math.floor((room - idle) / served.length) - 1);
   if (depth < 1) {
     return `uring_memory has no room for an entry in each of ${queues} queues`;
   }
   const threads = served.map((cpu) => ({ cpu, queues: new Array<number>(depth).fill(cpu) }));
   for (let queue = 0, turn = 0; queue < queues; queue++) {
-    if (!served.includes(queue)) threads[turn++ % threads.length]?.queues.push(queue);
+    if (!served.includes(queue)) threads[turn++ % served.length]?.queues.push(queue);
   }
+  threads.push({ cpu: NO_CPU, queues: [...served] });
   const entries = threads.reduce((sum, thread) => sum + thread.queues.length, 0);
   return {
     threads,

@@ -34,8 +34,6 @@ export const ENTRY_STATE = {
   IN_SLOT: 4,
   /** It holds the reply. */
   ANSWERED: 5,
-  /** The kernel gave it a request that no thread was there to receive. */
-  LOST: 6,
 } as const;
 
 /** Of a thread. */
@@ -44,8 +42,6 @@ const ANSWERED_COUNT = 16; // Atomic: entries that others have answered since th
 const WANTS_ROOM = 17; // Atomic: 1 while the thread waits for one of its slots to come free.
 const ORDER = 18; // Atomic: RING_ORDER; written by main.
 const EVENT_FD = 19; // Written by main before the thread starts, constant.
-const SEEN_LO = 20; // Number of the last request received, two words; the thread, read when one has died.
-const SEEN_HI = 21;
 const THREAD_STRIDE = 32;
 
 export const RING_ORDER = { WAIT: 0, REGISTER: 1, STOP: 2 } as const;
@@ -220,22 +216,6 @@ export class RingEntries {
     // Pairs with the store in askForRoom(), which comes before the look for a slot.
     const at = thread * THREAD_STRIDE + WANTS_ROOM;
     if (Atomics.compareExchange(this.#cells, at, 1, 0) === 1) this.wake(thread);
-  }
-
-  noteSeen(thread: number, uniqueLo: number, uniqueHi: number): void {
-    this.#cells[thread * THREAD_STRIDE + SEEN_LO] = uniqueLo;
-    this.#cells[thread * THREAD_STRIDE + SEEN_HI] = uniqueHi;
-  }
-
-  /** About the highest number of a request the kernel has given out. */
-  lastSeen(): number {
-    let last = 0;
-    for (let thread = 0; thread < this.geometry.threads; thread++) {
-      const at = thread * THREAD_STRIDE;
-      const lo = this.#cells[at + SEEN_LO] as number;
-      last = Math.max(last, (this.#cells[at + SEEN_HI] as number) * 0x100000000 + (lo >>> 0));
-    }
-    return last;
   }
 
   setEventFd(thread: number, fd: number): void {
