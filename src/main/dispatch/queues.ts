@@ -46,7 +46,7 @@ export interface QueueSettings {
 const REGISTER_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 3000;
 /** A thread that dies sooner than this after its start is started again after a pause. */
-const SHORT_LIFE_MS = 1000;
+const SHORT_LIFE_MS = 200;
 const RESTART_DELAY_MS = 500;
 /** How long the kernel may take to let go of the entries of a dead thread, which it does by itself. */
 const CANCEL_TIMEOUT_MS = 500;
