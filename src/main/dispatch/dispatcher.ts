@@ -12,12 +12,7 @@ import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
-import {
-  batchForget,
-  forget,
-  replyOrUndo,
-  reportException,
-} from '../../shared/passthrough/operations.ts';
+import { answerException, replyOrUndo, takeForget } from '../../shared/passthrough/operations.ts';
 import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
@@ -66,6 +61,8 @@ export class Dispatcher {
   /** Both undefined where main runs nothing that could wait. */
   readonly #deputy: Deputy | undefined;
   readonly #inPlace: InPlacePolicy | undefined;
+  /** Whether main is in a call in which its deputy may receive: then rings and slots are not main's. */
+  #isInCall = false;
 
   /** @param deputy with one main may make calls that a disk could delay, and act as a caller */
   constructor(
@@ -81,7 +78,7 @@ export class Dispatcher {
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;
-    this.#queue = new RequestQueue(ctx, () => {
+    this.#queue = new RequestQueue(ctx, ctx.tables.slots.takeToReceive(), () => {
       lanes.wakeOne();
       session.onQueued();
     });
@@ -139,8 +136,7 @@ export class Dispatcher {
       tracer?.request(ctx);
       this.#dispatch();
     } catch (error) {
-      reportException(ctx, 'dispatch', error);
-      if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
+      answerException(ctx, 'dispatch', error);
     }
     // How busy main is its event loop tells.
     endWork(stats, 0);
@@ -155,13 +151,18 @@ export class Dispatcher {
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
     else {
-      const mount = this.#queue.mountOf();
-      const isBold = this.#inPlace?.mayBeBold(mount) === true;
-      const isTried = isBold
-        ? this.#tryBoldly(mount)
-        : mayTryInPlace(ctx, mount) && answerInPlace(ctx);
-      if (!isTried) this.#toLane(mount);
+      const mount = ctx.mountOf(ctx.nodeLo);
+      if (!this.#tryInPlace(mount)) this.#toLane(mount);
     }
+  }
+
+  /** @returns whether the request is answered */
+  #tryInPlace(mount: number): boolean {
+    const ctx = this.#ctx;
+    const isBold = this.#inPlace?.mayBeBold(mount) === true;
+    if (!isBold && !mayTryInPlace(ctx, mount)) return false;
+    // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
+    return isBold || ctx.opcode === OP.WRITE ? this.#tryInCall(mount, isBold) : answerInPlace(ctx);
   }
 
   /** Requests main keeps get their slots, as far as there are any; see RequestSlots.takeWake(). */
@@ -256,7 +257,7 @@ export class Dispatcher {
   closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
-    const mustWait = this.#ctx.isBold || rings.depth(mount) >= rings.capacity >> 1;
+    const mustWait = this.#isInCall || rings.depth(mount) >= rings.capacity >> 1;
     if (mustWait) this.#unclosed.push({ fd, mount });
     else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
     this.#session.onQueued();
@@ -302,15 +303,10 @@ export class Dispatcher {
 
   #control(): void {
     const ctx = this.#ctx;
+    if (takeForget(ctx)) return;
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.hasReply === false || ctx.opcode === OP.INTERRUPT) countRequest(ctx.tables.stats, row);
     switch (ctx.opcode) {
-      case OP.FORGET:
-        forget(ctx);
-        break;
-      case OP.BATCH_FORGET:
-        batchForget(ctx);
-        break;
       case OP.INTERRUPT:
         this.#interrupt();
         break;
@@ -331,14 +327,16 @@ export class Dispatcher {
    * Answers with calls that a disk could delay: then the deputy receives. What main would put on a ring
    * meanwhile waits, as a ring has one who fills it.
    */
-  #tryBoldly(mount: number): boolean {
+  #tryInCall(mount: number, isBold: boolean): boolean {
     const ctx = this.#ctx;
-    ctx.isBold = true;
+    ctx.isBold = isBold;
+    this.#isInCall = true;
     this.#deputy?.beginCall();
     try {
       return answerInPlace(ctx);
     } finally {
       if (this.#deputy?.endCall() === false) this.#session.onQueued();
+      this.#isInCall = false;
       ctx.isBold = false;
       if (this.#unclosed.length > 0) this.#retryCloses();
       this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);

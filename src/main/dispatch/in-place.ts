@@ -98,24 +98,19 @@ export class InPlacePolicy {
         return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
       case OP.RENAME:
       case OP.RENAME2:
-        return this.#answersSoon(this.#mountOf(ctx.argLo(RENAME_IN.newdir)));
+        return this.#answersSoon(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
       case OP.LINK:
-        return this.#answersSoon(this.#mountOf(ctx.argLo(LINK_IN.oldnodeid)));
+        return this.#answersSoon(ctx.mountOf(ctx.argLo(LINK_IN.oldnodeid)));
       default:
         return true;
     }
   }
 
-  /** A bold call has ended. */
+  /** A call of main's on this mount has ended. */
   took(mount: number, elapsedUs: number): void {
     if (elapsedUs < SLOW_CALL_US) return;
     const restUs = Math.min(LONGEST_REST_US, Math.max(SHORTEST_REST_US, REST_FACTOR * elapsedUs));
     this.#restsUntilUs[mount] = this.#ctx.receivedUs + elapsedUs + restUs;
-  }
-
-  #mountOf(slot: number): number {
-    const { inodes } = this.#ctx.tables;
-    return slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
   }
 
   /** Whether calls on this mount should be short; main may have been caught in one that was not. */

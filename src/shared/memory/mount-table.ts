@@ -22,7 +22,7 @@ const FS_TYPE = 4;
 const FD = 5; // For open_by_handle_at; -1 when this mount's inodes are reached by descriptor.
 const FLAGS = 6; // Atomic: MOUNT_FLAG bits; only ever set after the entry was made.
 const ACTIVE = 7; // Atomic: lanes that work for this mount now.
-const SLOTS = 8; // Atomic: request slots in use for this mount. Main adds, who frees the slot subtracts.
+const SLOTS = 8; // Atomic: request slots in use for this mount. Who receives adds, who frees the slot subtracts.
 const STRIDE = 16;
 
 export const MOUNT_CAPACITY = 256;
