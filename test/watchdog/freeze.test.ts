@@ -139,7 +139,7 @@ async function assertMainIsCaughtOnce(
   const line = await stage.line(/^main is stuck in WRITE/);
   assert.equal(
     line['msg'],
-    'main is stuck in WRITE; its deputy reads requests; its backing mount is left to the lanes until it is mounted anew',
+    'main is stuck in WRITE; its deputy reads requests; its backing mount is left to the lanes for 5 minutes',
   );
   assert.equal(line['level'], 'warn');
   assert.equal(line['op'], 'WRITE');
