@@ -3,8 +3,6 @@
  * their requests, and FORGET is heard. It answers what never waits, as main does, and leaves everything
  * else to the lanes; what only main can do is kept for main.
  */
-import { readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
@@ -21,6 +19,7 @@ import { RequestQueue } from '../shared/passthrough/request-queue.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { POLLIN } from '../shared/sys/constants.ts';
 import { addressOf, poll, read } from '../shared/sys/libc.ts';
+import { ownThreadId } from '../shared/sys/thread-id.ts';
 
 /** What main gives its deputy. */
 export interface DeputyTask {
@@ -104,7 +103,7 @@ class Deputy {
 
   run(): void {
     const receiver = this.#receiver;
-    this.#ctx.tables.journal.setThreadId(Number(basename(readlinkSync('/proc/thread-self'))));
+    this.#ctx.tables.journal.setThreadId(ownThreadId());
     this.#tell({ kind: 'started' });
     let idleTicks = 0;
     while (!receiver.isStopping()) {

@@ -201,14 +201,17 @@ test(
     if (stage === undefined) return;
     const { mount, disk } = stage;
     const at = mount.mountpoint;
-    await shell('cat "$1"/f* > /dev/null; echo x | tee "$1/memory/m" >> "$1/f1"', [at]);
+    await shell('mkdir "$1/sub"; cat "$1"/f* > /dev/null; echo x | tee "$1/memory/m" >> "$1/f1"', [
+      at,
+    ]);
     const writers = [1, 2].map((i) => new Client('sh', '-c', WRITE, 'sh', join(at, `f${i}`)));
     for (const writer of writers) await writer.started();
     // The first freeze holds main up in a mkdir, and its deputy gets the write. In the second, right
     // after, main keeps away from the disk, but for writes that say they do not wait.
     for (const [i, writer] of writers.entries()) {
       await freeze(disk);
-      const maker = i === 0 ? run('mkdir', [join(at, 'made')], { timeoutMs: 30_000 }) : undefined;
+      const maker =
+        i === 0 ? run('mkdir', [join(at, 'sub', 'made')], { timeoutMs: 30_000 }) : undefined;
       await sleep(100);
       writer.go();
       await sleep(200);

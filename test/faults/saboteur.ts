@@ -4,11 +4,13 @@
  * FAULT_TERMINATE=COUNT:EVERY_MS  main ends its lanes, one after the other, so often
  * FAULT_RESTORE=EVERY             a lane cannot take its own ids back, each EVERYth time it has another's
  * FAULT_LANE=POINT:HOW:EVERY      a lane ends itself at each EVERYth pass of a point, by `throw` or `heap`
- * FAULT_DEPUTY=HOW:EVERY          main's deputy, with the EVERYth request it has read
+ * FAULT_DEPUTY=HOW:EVERY          main's deputy, with the EVERYth request it has read that has a reply:
+ *                                 one without is lost, and with a FORGET its lookups
  */
 import { BroadcastChannel, isMainThread, threadId } from 'node:worker_threads';
 import { Lanes } from '../../src/main/dispatch/lanes.ts';
 import { ERRNO } from '../../src/shared/abi/errno.ts';
+import { ROW_BY_OPCODE } from '../../src/shared/abi/opcodes.ts';
 import { Receiver } from '../../src/shared/memory/receiver.ts';
 import { RequestSlots } from '../../src/shared/memory/request-slots.ts';
 import { ThreadJournal } from '../../src/shared/memory/thread-journal.ts';
@@ -133,7 +135,8 @@ function sabotageDeputy(kind: FaultKind, every: number): void {
   const { load } = Context.prototype;
   Context.prototype.load = function (message): void {
     load.call(this, message);
-    if (!isDeputy || ++requests % every !== 0) return;
+    const hasReply = ROW_BY_OPCODE[this.opcode]?.hasReply !== false;
+    if (!isDeputy || !hasReply || ++requests % every !== 0) return;
     if (kind === 'heap') fillHeap();
     throw new Error('sabotage: deputy');
   };

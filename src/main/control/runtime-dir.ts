@@ -4,9 +4,6 @@
  */
 import { join } from 'node:path';
 
-/** sun_path has room for 108 bytes, the NUL included (unix(7)). */
-export const MAX_SOCKET_PATH_BYTES = 107;
-
 /** Clients of one socket at a time. */
 export const MAX_CONTROL_CONNECTIONS = 8;
 
