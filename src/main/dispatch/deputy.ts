@@ -1,6 +1,6 @@
 /** The life of main's deputy: a piscina task on a thread of its own, started again when that dies. */
 import { fileURLToPath } from 'node:url';
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
@@ -13,7 +13,7 @@ import type { Context } from '../../shared/passthrough/context.ts';
 import { reply } from '../../shared/passthrough/operations.ts';
 import { addressOf, read, write } from '../../shared/sys/libc.ts';
 import type { DeputyMessage, DeputyTask } from '../../workers/deputy.ts';
-import { isDead, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
+import { hasToBeDone, isDead, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
 
 export interface DeputyEvents {
   /** A request the deputy could not place, or that only main can answer. */
@@ -82,7 +82,9 @@ export class Deputy {
     port1.on('message', (message: DeputyMessage) => this.#onMessage(message));
     port1.unref();
     const run = this.#pool.run({ ...this.#task, port: port2 }, { transferList: [port2] });
-    this.#ended = run.catch((error: unknown) => this.#onDeath(error)).finally(() => port1.close());
+    this.#ended = run
+      .catch((error: unknown) => this.#onDeath(error, port1))
+      .finally(() => port1.close());
   }
 
   /** Main begins a call that may take its time. */
@@ -141,8 +143,12 @@ export class Deputy {
     }
   }
 
-  #onDeath(error: unknown): void {
+  #onDeath(error: unknown, port: MessagePort): void {
     if (this.#isStopping) return;
+    // Requests it kept for us may stand there still.
+    for (let rest = receiveMessageOnPort(port); rest; rest = receiveMessageOnPort(port)) {
+      this.#onMessage(rest.message as DeputyMessage);
+    }
     const reason = error instanceof Error ? error.message : String(error);
     this.#logger.error({ reason }, "main's deputy died; it is started again");
     const receiveSlot = this.#recover();
@@ -166,6 +172,11 @@ export class Deputy {
     const ctx = this.#ctx;
     ctx.load(ctx.tables.slots.messageAt(slot));
     ctx.receivedUs = nowUs();
+    if (hasToBeDone(ctx)) {
+      const message = ctx.u8.slice(ctx.message, ctx.message + ctx.lengthBytes);
+      this.#events.onRequest(message, ctx.receivedUs);
+      return;
+    }
     if (ROW_BY_OPCODE[ctx.opcode]?.hasReply === false || !reply(ctx, ctx.fuseFd, -ERRNO.EIO))
       return;
     undoOfDead(ctx, this.#task.memory, this.#thread, this.#journal);

@@ -6,7 +6,6 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { ERRNO } from '../../shared/abi/errno.ts';
-import { OP } from '../../shared/abi/opcodes.ts';
 import type { Logger } from '../../shared/log.ts';
 import { longWaitChecks } from '../../shared/memory/lock.ts';
 import { SLOT_STATE } from '../../shared/memory/request-slots.ts';
@@ -17,7 +16,7 @@ import { reply } from '../../shared/passthrough/operations.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
 import type { LaneMessage, LaneTask } from '../../workers/lane.ts';
-import { recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
+import { hasToBeDone, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
 
 export interface LaneEvents {
   /** A lane could not run a request for want of another mount's permit. */
@@ -234,10 +233,8 @@ export class Lanes {
     const slot = journal.slot();
     if (slot >= 0) {
       const state = slots.state(slot);
-      if (
-        state === SLOT_STATE.QUEUED ||
-        (state === SLOT_STATE.EXECUTING && this.#isRelease(slot))
-      ) {
+      ctx.loadSlot(slot);
+      if (state === SLOT_STATE.QUEUED || (state === SLOT_STATE.EXECUTING && hasToBeDone(ctx))) {
         this.#handBack(slot, state, journal);
       } else {
         if (state === SLOT_STATE.EXECUTING || state === SLOT_STATE.REPLYING) {
@@ -255,13 +252,6 @@ export class Lanes {
     journal.setThreadId(0);
     // It may have died before it could tell; the message of one that lives finds nothing left to do.
     slots.forEachHanded((handed) => this.#handOver(handed));
-  }
-
-  /** The kernel sends a release once, whatever its answer: it has to be done, and can be done twice. */
-  #isRelease(slot: number): boolean {
-    const ctx = this.#ctx;
-    ctx.load(ctx.tables.slots.messageAt(slot));
-    return ctx.opcode === OP.RELEASE || ctx.opcode === OP.RELEASEDIR;
   }
 
   /** A request that was taken and has to be done yet goes to another lane. */

@@ -1,5 +1,6 @@
 /** What a thread that died held, given back: for a lane and for main's deputy. On main. */
 import { existsSync } from 'node:fs';
+import { OP } from '../../shared/abi/opcodes.ts';
 import { RequestMemory, type SharedMemory } from '../../shared/memory/shared-memory.ts';
 import { EFFECT, type ThreadJournal } from '../../shared/memory/thread-journal.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
@@ -20,6 +21,14 @@ export function releaseLocksIfDead(ctx: Context, thread: number, journal: Thread
 export function recoverDead(ctx: Context, thread: number, journal: ThreadJournal): void {
   settleOwnership(ctx, journal);
   recoverThread(ctx, thread, journal);
+}
+
+/**
+ * Whether the loaded request, whose thread died, goes to another one: the kernel sends a release once,
+ * whatever its answer. It has to be done, and can be done twice.
+ */
+export function hasToBeDone({ opcode }: Context): boolean {
+  return opcode === OP.RELEASE || opcode === OP.RELEASEDIR;
 }
 
 /** Takes back what a dead thread's request has changed, and the kernel has not heard of. */
