@@ -169,7 +169,7 @@ const saboteur = new URL('./saboteur.js', import.meta.url).href;
 for (const kind of ['throw', 'heap']) {
   test(`a deputy that dies by ${kind} with a request loses none`, TIME_LIMIT, async (t) => {
     const stage = await makeStage(t, [], {
-      env: { FAULT_DEPUTY: `${kind}:3` },
+      env: { FAULT_DEPUTY: `${kind}:1` },
       nodeFlags: ['--import', saboteur],
       allowErrors: [/deputy died/],
     });
