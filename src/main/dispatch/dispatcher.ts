@@ -331,6 +331,7 @@ export class Dispatcher {
     const ctx = this.#ctx;
     ctx.isBold = isBold;
     this.#isInCall = true;
+    this.#inPlace?.begins(mount);
     this.#deputy?.beginCall();
     try {
       return answerInPlace(ctx);
@@ -339,7 +340,7 @@ export class Dispatcher {
       this.#isInCall = false;
       ctx.isBold = false;
       if (this.#unclosed.length > 0) this.#retryCloses();
-      this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);
+      this.#inPlace?.ended(mount, nowUs() - ctx.receivedUs);
       if (ctx.isUnsafe) this.#session.onUnsafe();
     }
   }
