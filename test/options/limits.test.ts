@@ -116,8 +116,10 @@ for (const [slots, isParking] of [
     const flags = [`--request-slots=${slots}`, '--entry-timeout=100', '--attr-timeout=100'];
     const { mount, sh } = await tracedMount(flags, { source: path });
     await sh(`cd ${below}/d; seq 40 | xargs touch; stat $M/d`);
-    process.kill(pid, 'SIGSTOP');
-    const work = sh('for i in $(seq 40); do stat -c %n $M/d/$i & done | wc -l');
+    // Who stands in `d` keeps it known: were it forgotten, all would wait for one LOOKUP of it.
+    const work = sh(
+      `cd $M/d; kill -STOP ${pid}; for i in $(seq 40); do stat -c %n $i & done | wc -l`,
+    );
     const untilMs = performance.now() + LIMIT_WAIT_MS;
     let status = await mount.status();
     const held = () => (status['slotsInUse'] as number) + (status['parked'] as number);

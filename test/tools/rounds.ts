@@ -1,0 +1,72 @@
+/**
+ * Which test files run beside which, in one place. A file that is not named here runs in the first
+ * round, beside any other: its ports are free ones or left to chance, its mounts and files lie below
+ * directories of its own, and it looks at nobody else's. What cannot say that of itself is named.
+ */
+
+export interface Round {
+  readonly name: string;
+  /** How many files run at a time. */
+  readonly atOnce: 1 | 2;
+  readonly files: readonly string[];
+}
+
+const DROPS_CACHES = 'drops the caches of the host, while others count what the kernel asks';
+const FREEZES = 'freezes a file system, which holds up whoever syncs the host';
+const MEASURES_TIME = 'measures what is quick and what is slow';
+const NEEDS_CPUS = 'needs both CPUs: its threads have to meet';
+
+/** Longer than anything else, so it begins. */
+const FIRST = 'posix/posix.test.';
+
+/** Run after the first round, two at a time: none of them minds what the others do. */
+export const SECOND: Readonly<Record<string, string>> = {
+  'differential/differential.test.':
+    'compares calls that fs.protected_* decide, which posix/posix changes',
+  'faults/handles.test.': DROPS_CACHES,
+  'faults/hung-backing.test.': DROPS_CACHES,
+  'faults/lanes.test.': DROPS_CACHES,
+  'kernel-passthrough/mount.test.': DROPS_CACHES,
+  'leaks/mount.test.': DROPS_CACHES,
+  'leaks/unlinked.test.': DROPS_CACHES,
+  'locks/waits.test.': DROPS_CACHES,
+  'options/limits.test.': DROPS_CACHES,
+  'real-work/fio.test.': DROPS_CACHES,
+  'real-work/unpack.test.': DROPS_CACHES,
+  'stress/stress-ng.test.': DROPS_CACHES,
+};
+
+/** Run last, one after the other. */
+export const ALONE: Readonly<Record<string, string>> = {
+  'faults/frozen.test.': FREEZES,
+  'memory/stress.test.': NEEDS_CPUS,
+  'metrics/health.test.': FREEZES,
+  'watchdog/freeze.test.': FREEZES,
+  'watchdog/op-timeout.test.': DROPS_CACHES,
+  'watchdog/options.test.': MEASURES_TIME,
+  'watchdog/slow.test.': MEASURES_TIME,
+};
+
+/**
+ * Shares the files out among the rounds, and leaves out those that have none.
+ *
+ * @param files - paths of test files, each in one round afterwards
+ */
+export function roundsOf(files: readonly string[]): Round[] {
+  const named = (list: Readonly<Record<string, string>>) => (file: string) =>
+    Object.keys(list).some((part) => file.includes(`/${part}`));
+  const isSecond = named(SECOND);
+  const isAlone = named(ALONE);
+  const isFirst = (file: string) => file.includes(`/${FIRST}`);
+  const free = files.filter((file) => !isSecond(file) && !isAlone(file));
+  const rounds: Round[] = [
+    {
+      name: 'two at a time',
+      atOnce: 2,
+      files: [...free.filter(isFirst), ...free.filter((file) => !isFirst(file))],
+    },
+    { name: 'apart from those, two at a time', atOnce: 2, files: files.filter(isSecond) },
+    { name: 'alone', atOnce: 1, files: files.filter(isAlone) },
+  ];
+  return rounds.filter((round) => round.files.length > 0);
+}
