@@ -16,13 +16,10 @@ const FREEZES = 'freezes a file system, which holds up whoever syncs the host';
 const MEASURES_TIME = 'measures what is quick and what is slow';
 const NEEDS_CPUS = 'needs both CPUs: its threads have to meet';
 
-/** Longer than anything else, so it begins. */
-const FIRST = 'posix/posix.test.';
-
 /** Run after the first round, two at a time: none of them minds what the others do. */
 export const SECOND: Readonly<Record<string, string>> = {
   'differential/differential.test.':
-    'compares calls that fs.protected_* decide, which posix/posix changes',
+    'compares calls that sysctls (fs.protected_*) decide, which posix/posix changes',
   'faults/handles.test.': DROPS_CACHES,
   'faults/hung-backing.test.': DROPS_CACHES,
   'faults/lanes.test.': DROPS_CACHES,
@@ -42,7 +39,7 @@ export const ALONE: Readonly<Record<string, string>> = {
   'memory/stress.test.': NEEDS_CPUS,
   'metrics/health.test.': FREEZES,
   'watchdog/freeze.test.': FREEZES,
-  'watchdog/op-timeout.test.': DROPS_CACHES,
+  'watchdog/op-timeout.test.': MEASURES_TIME,
   'watchdog/options.test.': MEASURES_TIME,
   'watchdog/slow.test.': MEASURES_TIME,
 };
@@ -57,14 +54,9 @@ export function roundsOf(files: readonly string[]): Round[] {
     Object.keys(list).some((part) => file.includes(`/${part}`));
   const isSecond = named(SECOND);
   const isAlone = named(ALONE);
-  const isFirst = (file: string) => file.includes(`/${FIRST}`);
-  const free = files.filter((file) => !isSecond(file) && !isAlone(file));
+  const isFree = (file: string) => !isSecond(file) && !isAlone(file);
   const rounds: Round[] = [
-    {
-      name: 'two at a time',
-      atOnce: 2,
-      files: [...free.filter(isFirst), ...free.filter((file) => !isFirst(file))],
-    },
+    { name: 'two at a time', atOnce: 2, files: files.filter(isFree) },
     { name: 'apart from those, two at a time', atOnce: 2, files: files.filter(isSecond) },
     { name: 'alone', atOnce: 1, files: files.filter(isAlone) },
   ];

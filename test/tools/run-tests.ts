@@ -89,7 +89,8 @@ async function runRounds(rounds: readonly Round[], directory: string): Promise<n
   let worst = 0;
   for (const round of rounds) {
     if (isStopped) break;
-    process.stdout.write(`\n${round.files.length} files, ${round.name}\n`);
+    const names = round.files.map((file) => `  ${relative(testRoot, file)}`);
+    process.stdout.write(`\n${names.length} files, ${round.name}:\n${names.join('\n')}\n`);
     const startedMs = performance.now();
     const code = await runNode(round, directory);
     const how = code === 0 ? 'passed' : 'FAILED, see above';
@@ -109,7 +110,6 @@ async function main(patterns: readonly string[]): Promise<number> {
   removeOldRuns();
   const directory = mkdtempSync(join(tmpdir(), `sluice-${process.pid}-`));
   chmodSync(directory, 0o755);
-  process.stdout.write(`${files.map((file) => relative(testRoot, file)).join('\n')}\n`);
   const code = await runRounds(roundsOf(files), directory);
   const leaked = mountsBelow(directory);
   removeMounts(leaked);
