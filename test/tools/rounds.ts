@@ -1,7 +1,8 @@
 /**
  * Which test files run beside which, in one place. A file that is not named here runs in the first
  * round, beside any other: its ports are free ones or left to chance, its mounts and files lie below
- * directories of its own, and it looks at nobody else's. What cannot say that of itself is named.
+ * directories of its own, it looks at nobody else's, and it has no mount namespace for longer than a
+ * few seconds. What cannot say that of itself is named.
  */
 
 export interface Round {
@@ -14,6 +15,9 @@ export interface Round {
 const DROPS_CACHES = 'drops the caches of the host, while others count what the kernel asks';
 const FREEZES = 'freezes a file system, which holds up whoever syncs the host';
 const MEASURES_TIME = 'measures what is quick and what is slow';
+const USES_SBIN = 'puts the helpers of mount(8) into /sbin and takes them away';
+const KEEPS_MOUNTS =
+  'has namespaces for long, in which the mounts of others live on when those unmount them';
 const NEEDS_CPUS = 'needs both CPUs: its threads have to meet';
 
 /** Run after the first round, two at a time: none of them minds what the others do. */
@@ -38,6 +42,9 @@ export const ALONE: Readonly<Record<string, string>> = {
   'faults/frozen.test.': FREEZES,
   'memory/stress.test.': NEEDS_CPUS,
   'metrics/health.test.': FREEZES,
+  'real-work/postgres.test.': KEEPS_MOUNTS,
+  'service/mount-helper.test.': USES_SBIN,
+  'service/systemd.test.': KEEPS_MOUNTS,
   'watchdog/freeze.test.': FREEZES,
   'watchdog/op-timeout.test.': MEASURES_TIME,
   'watchdog/options.test.': MEASURES_TIME,
