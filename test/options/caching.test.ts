@@ -113,7 +113,7 @@ optionTest('attrTimeout', 'is derived from cache, not from entry_timeout', async
 optionTest('dirEntryTimeout', 'holds for directories only', async () => {
   const flags = ['--entry-timeout=0', '--attr-timeout=100', '--dir-entry-timeout=100'];
   const { mount, trace, sh } = await tracedMount(flags);
-  await sh(THRICE('stat $M/f $M/d'));
+  await sh(`exec 3<$M/d; ${THRICE('stat $M/f $M/d')}`);
   assert.equal(trace.requests('LOOKUP', '"d"').length, 1);
   assert.equal(trace.requests('LOOKUP', '"f"').length, 3);
   await mount.stop();
