@@ -10,10 +10,9 @@ const testRoot = fileURLToPath(new URL('..', import.meta.url));
 export default async function* slowFiles(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const elapsedMs = new Map<string, number>();
   for await (const { type, data } of events) {
-    if (type !== 'test:pass' && type !== 'test:fail') continue;
-    if (data.nesting !== 0 || data.file === undefined) continue;
-    const before = elapsedMs.get(data.file) ?? 0;
-    elapsedMs.set(data.file, before + data.details.duration_ms);
+    // A file is a test of that name around its tests.
+    if (type !== 'test:complete' || data.name !== data.file) continue;
+    elapsedMs.set(data.name, data.details.duration_ms);
   }
   const slowest = [...elapsedMs].sort(([, a], [, b]) => b - a).slice(0, MOST_SHOWN);
   yield 'slowest files:\n';
