@@ -6,6 +6,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoName } from '../../src/shared/abi/errno.ts';
+import { ROW_BY_OPCODE } from '../../src/shared/abi/opcodes.ts';
 import * as libc from '../../src/shared/sys/libc.ts';
 import { detach } from './targets.ts';
 
@@ -55,8 +56,8 @@ export class RequestCounter {
     }
     const counts: Record<string, number> = {};
     const lines = readFileSync(join(this.#instance, 'trace'), 'latin1');
-    for (const [, name] of lines.matchAll(/ opcode \d+ \((?:FUSE_)?(\w+)\)/g)) {
-      const operation = name.toLowerCase();
+    for (const [, opcode] of lines.matchAll(/ opcode (\d+) /g)) {
+      const operation = ROW_BY_OPCODE[Number(opcode)]?.name.toLowerCase() ?? `opcode ${opcode}`;
       counts[operation] = (counts[operation] ?? 0) + 1;
     }
     return counts;

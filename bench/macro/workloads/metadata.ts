@@ -93,21 +93,32 @@ function createWriteUnlink(run: Run): Figure {
   );
 }
 
-/** Every file gets another name and, at the next pass, its own again. An even number of passes. */
+const renamed = (index: number): string => `renamed-${index}`;
+
+/** Every file gets another name and, at the next pass, its own again. */
 function rename(run: Run): Figure {
   const names = namesOf(LAYOUT.fileCount, LAYOUT.fileName);
-  const others = namesOf(LAYOUT.fileCount, (index) => `renamed-${index}`);
-  const move = (dirfd: number, step: number): void => {
-    const index = step % names.length;
-    const isBack = Math.floor(step / names.length) % 2 === 1;
-    const from = isBack ? others : names;
-    const to = isBack ? names : others;
-    must(libc.renameat2(dirfd, from[index].address, dirfd, to[index].address, 0), 'rename');
-  };
-  return inDirectory(join(run.root, LAYOUT.files), (dirfd) => {
-    const figure = repeat(run, run.sizes.renameOperations, (step) => move(dirfd, step));
-    for (let step = figure.operations; step % (2 * names.length) !== 0; step++) move(dirfd, step);
-    return figure;
+  const others = namesOf(LAYOUT.fileCount, renamed);
+  return inDirectory(join(run.root, LAYOUT.files), (dirfd) =>
+    repeat(run, run.sizes.renameOperations, (step) => {
+      const index = step % names.length;
+      const isBack = Math.floor(step / names.length) % 2 === 1;
+      const from = (isBack ? others : names)[index].address;
+      const to = (isBack ? names : others)[index].address;
+      must(libc.renameat2(dirfd, from, dirfd, to, 0), 'rename');
+    }),
+  );
+}
+
+/** A run may end in the middle of a pass: files that still have the other name get their own. */
+function renameBack({ root }: Run): void {
+  inDirectory(join(root, LAYOUT.files), (dirfd) => {
+    for (let index = 0; index < LAYOUT.fileCount; index++) {
+      const from = new libc.CString(renamed(index));
+      const to = new libc.CString(LAYOUT.fileName(index));
+      const result = libc.renameat2(dirfd, from.address, dirfd, to.address, 0);
+      if (result !== -ERRNO.ENOENT) must(result, 'rename back');
+    }
   });
 }
 
@@ -173,7 +184,14 @@ export const METADATA_WORKLOADS: readonly Workload[] = [
     operation: `${CREATE}, 4 clients`,
     run: createWriteUnlink,
   },
-  { name: 'rename', group, clients: 1, operation: 'rename of one of 100 files', run: rename },
+  {
+    name: 'rename',
+    group,
+    clients: 1,
+    operation: 'rename of one of 100 files',
+    run: rename,
+    finish: renameBack,
+  },
   {
     name: 'readdir',
     group,
