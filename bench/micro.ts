@@ -40,7 +40,7 @@ async function main(): Promise<void> {
     console.log(`${host.date}  ${host.cpu}, load ${host.load}  Node ${host.node}\n`);
     const result = await run({
       format: options.format,
-      colors: process.stdout.isTTY,
+      colors: process.stdout.isTTY === true,
       ...(options.filter !== undefined && { filter: new RegExp(options.filter) }),
     });
     console.log(`\nWrappers of system calls without a figure:\n${left}`);

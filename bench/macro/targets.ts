@@ -20,18 +20,22 @@ export interface TargetSpec {
 const CLI_PATH = fileURLToPath(new URL('../../src/main/cli.js', import.meta.url));
 const FUSE_NATIVE_PATH = fileURLToPath(new URL('../peers/fuse-native.js', import.meta.url));
 
-/** A sluice of this build; what is not in `flags` is as it comes. */
-function sluice(...flags: string[]): string {
-  const command = [quoted(process.execPath), quoted(CLI_PATH), 'mount', ...flags];
-  return [...command, '{source}', '{mountpoint}'].join(' ');
+/**
+ * The command of a sluice of this build; what is not in the flags is as it comes.
+ *
+ * @param nodeFlags for node itself
+ */
+export function sluiceCommand(flags: readonly string[], nodeFlags: readonly string[] = []): string {
+  const node = [process.execPath, ...nodeFlags, CLI_PATH].map(quoted);
+  return [...node, 'mount', ...flags.map(quoted), '{source}', '{mountpoint}'].join(' ');
 }
 
 export const KNOWN_TARGETS: readonly TargetSpec[] = [
   { name: 'plain' },
-  { name: 'sluice', command: sluice() },
-  { name: 'sluice-nocache', command: sluice('--cache=never') },
-  { name: 'sluice-always', command: sluice('--cache=always') },
-  { name: 'sluice-nopassthrough', command: sluice('--no-kernel-passthrough') },
+  { name: 'sluice', command: sluiceCommand([]) },
+  { name: 'sluice-nocache', command: sluiceCommand(['--cache=never']) },
+  { name: 'sluice-always', command: sluiceCommand(['--cache=always']) },
+  { name: 'sluice-nopassthrough', command: sluiceCommand(['--no-kernel-passthrough']) },
   { name: 'bindfs', command: 'bindfs -f {source} {mountpoint}' },
   // Without minfreespace=0 it refuses to create files where less than 4 GiB are free.
   { name: 'mergerfs', command: 'mergerfs -f -o minfreespace=0 {source} {mountpoint}' },
@@ -96,6 +100,16 @@ export class Target {
     return this.#look(processUsage);
   }
 
+  /** The daemon's number; undefined for the plain directory. */
+  get pid(): number | undefined {
+    return this.#daemon?.pid;
+  }
+
+  /** What the daemon has printed so far. */
+  log(): string {
+    return this.#daemon === undefined ? '' : readFileSync(logPathOf(this.root), 'utf8');
+  }
+
   residentBytes(): number | undefined {
     return this.#look(residentBytes);
   }
@@ -126,7 +140,7 @@ export class Target {
     const root = join(workDir, `${spec.name}.${placement}`);
     const target = new Target(spec, placement, source, root);
     mkdirSync(target.root);
-    const logPath = `${root}.log`;
+    const logPath = logPathOf(root);
     const log = openSync(logPath, 'w');
     const script = spec.command.replaceAll('{source}', '"$1"').replaceAll('{mountpoint}', '"$2"');
     const command = ['sh', '-c', `exec ${script}`, 'sh', source, target.root];
@@ -180,6 +194,10 @@ export class Target {
     if (this.#connection !== undefined && existsSync(control)) writeFileSync(control, '1');
     daemon.kill('SIGKILL');
   }
+}
+
+function logPathOf(root: string): string {
+  return `${root}.log`;
 }
 
 export function sourceOf(workDir: string, spec: TargetSpec): string {
