@@ -1,5 +1,6 @@
 /** One run of the macro benchmark: its mounts, its clients, its rounds. */
 import { spawnSync } from 'node:child_process';
+import { oneLine } from '../../src/shared/errors.ts';
 import { firstCpu, type Host } from '../host.ts';
 import { ClientError, ClientPool } from './client-pool.ts';
 import { countRequests, measureCell } from './measure.ts';
@@ -23,6 +24,7 @@ export interface SessionOptions {
 
 /** A loop of the unmeasured round ends after so long. */
 const COUNTED_RUN_MS = 60;
+const MOST_FAILURE_CHARS = 300;
 const WARM_UP: TargetSpec = { name: 'warm-up' };
 const WARM_UP_ROUNDS = 5;
 const QUICK_WARM_UP_ROUNDS = 1;
@@ -229,7 +231,10 @@ export class Session {
     };
   }
 
-  #fail(message: string): void {
+  /** The same failure in the next round is not said again. */
+  #fail(words: string): void {
+    const message = oneLine(words).slice(0, MOST_FAILURE_CHARS);
+    if (this.#failures.includes(message)) return;
     this.#failures.push(message);
     console.error(message);
   }

@@ -27,6 +27,7 @@ import {
   withOpen,
 } from './workload.ts';
 
+/** `.` and `..`: passthrough_hp 3.14 does not list them. */
 const DOTS = 2;
 const dirents = new NativeBuffer(32 << 10, 0);
 const direntView = new DataView(dirents.bytes.buffer, dirents.bytes.byteOffset);
@@ -125,7 +126,7 @@ function renameBack({ root }: Run): void {
 /** Lists the large directory as ls does, by 32 KiB, and looks at every entry when `withStat`. */
 function readLargeDirectory(run: Run, withStat: boolean): Figure {
   const path = new libc.CString(join(run.root, LAYOUT.large));
-  const expected = run.sizes.directoryEntries + DOTS;
+  const files = run.sizes.directoryEntries;
   return timed(run, () => {
     const fd = must(libc.open(path.address, O_RDONLY | O_DIRECTORY), 'open');
     let entries = 0;
@@ -139,8 +140,8 @@ function readLargeDirectory(run: Run, withStat: boolean): Figure {
       }
     }
     must(libc.close(fd), 'close');
-    mustEqual(entries, expected, `of ${expected} entries, found`);
-    return entries;
+    if (entries !== files) mustEqual(entries, files + DOTS, `of ${files} entries and dots, found`);
+    return files;
   });
 }
 

@@ -24,7 +24,8 @@ function operands(run: Run, kind: MadeKind = 'copied'): [string, string, string]
 }
 
 const COPY = 'cp -r "$1" "$2"';
-const UNPACK = 'tar -xf "$3" -C "$2"';
+/** Without times (-m): passthrough_hp 3.14 cannot set them. */
+const UNPACK = 'tar -xmf "$3" -C "$2"';
 const GIT_ADD = 'git -C "$2" add -A';
 const GIT_STATUS = 'git -C "$2" status --porcelain >/dev/null';
 
