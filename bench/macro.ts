@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseCount, parseList } from './arguments.ts';
 import { describeHost } from './host.ts';
+import { onInterrupt } from './interrupt.ts';
 import type { PlacementName } from './macro/record.ts';
 import { report } from './macro/report.ts';
 import { Session, workloadsOf } from './macro/session.ts';
@@ -79,9 +80,7 @@ async function main(): Promise<void> {
   const options = parseOptions();
   const { fs, quick, placements } = options;
   const interrupt = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => interrupt.abort(new Error(`ended by ${signal}`)));
-  }
+  onInterrupt((reason) => interrupt.abort(reason));
   const host = describeHost();
   const workDir = makeWorkDir(fs, options.dir);
   const session = new Session(

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { parseCount, parseList } from './arguments.ts';
 import { describeHost, firstCpu } from './host.ts';
+import { onInterrupt } from './interrupt.ts';
 import { ClientPool } from './macro/client-pool.ts';
 import { measureCell } from './macro/measure.ts';
 import { sluiceCommand, sourceOf, Target } from './macro/targets.ts';
@@ -33,6 +34,8 @@ const SAMPLES_PER_SECOND = 999;
 const SPEC_NAME = 'sluice';
 /** Runs before perf starts: what is compiled by then has its last form. */
 const WARM_UP_RUNS = 5;
+
+const interrupt = new AbortController();
 
 function parseOptions(): ProfileOptions {
   const hottest = WORKLOADS.filter(({ name }) => HOTTEST.includes(name));
@@ -83,6 +86,7 @@ async function repeatRuns(
   isOver: (runs: number) => boolean,
 ): Promise<void> {
   for (let runs = 0; !isOver(runs); runs++) {
+    interrupt.signal.throwIfAborted();
     const tag = `${workload.name}-${process.hrtime.bigint()}`;
     await measureCell(clients, target, workload, {
       root: target.root,
@@ -125,6 +129,10 @@ async function main(): Promise<void> {
   const cpu = pin ? firstCpu() : undefined;
   const flags = options.flags?.split(' ').filter(Boolean) ?? [];
   const clients = new ClientPool(cpu);
+  onInterrupt((reason) => {
+    interrupt.abort(reason);
+    clients.stop();
+  });
   let target: Target | undefined;
   try {
     const spec = { name: SPEC_NAME, command: sluiceCommand(flags, NODE_FLAGS) };

@@ -14,6 +14,7 @@ import type { DaemonLoad } from '../src/main/status.ts';
 import { ask } from '../test/metrics/scrape.ts';
 import { parseCount } from './arguments.ts';
 import { describeHost } from './host.ts';
+import { onInterrupt } from './interrupt.ts';
 import { sluiceCommand, sourceOf, Target } from './macro/targets.ts';
 import { makeWorkDir, removeWorkDir } from './macro/work-dir.ts';
 import type { ScaleReply, ScaleStep } from './scale/client.ts';
@@ -91,8 +92,12 @@ function askClient(client: ChildProcess, step: ScaleStep): Promise<ScaleReply> {
       client.kill('SIGKILL');
       reject(new Error(`${step.step}: ${reason}`));
     };
+    if (!client.connected) return lost('the client has ended');
     const timer = setTimeout(() => lost('no answer in time'), STEP_TIMEOUT_MS);
-    client.once('exit', () => lost('the client ended'));
+    client.once('exit', () => {
+      clearTimeout(timer);
+      lost('the client ended');
+    });
     client.once('message', (reply) => {
       clearTimeout(timer);
       client.removeAllListeners('exit');
@@ -116,6 +121,7 @@ const STEPS: readonly { readonly step: ScaleStep['step']; readonly text: string 
 async function steps(options: ScaleOptions, target: Target, workDir: string): Promise<void> {
   const directory = join(target.root, 'many');
   const client = fork(CLIENT_PATH);
+  onInterrupt(() => client.kill('SIGKILL'));
   try {
     const first = await sample(target, workDir);
     console.log(`${'before'.padEnd(54)}${sampleText(first)}`);
