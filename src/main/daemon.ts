@@ -385,7 +385,7 @@ class Mount implements Daemon {
       handle: () => dispatcher.handle(),
       isFull: () => dispatcher.isFull(),
     };
-    this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
+    this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#closers.push(() => clearInterval(this.#starvationTimer));
     this.#closers.push(() => clearInterval(this.#deadlineTimer));
