@@ -1,10 +1,9 @@
 /** What the programs that this process ran and waited for have cost: Node tells of itself only. */
-import { addressOf } from '../../src/shared/sys/libc.ts';
-import { syscall } from '../../test/harness/native.ts';
+import { errnoName } from '../../src/shared/abi/errno.ts';
+import { addressOf, getrusage } from '../../src/shared/sys/libc.ts';
 
-const GETRUSAGE = process.arch === 'arm64' ? 165 : 98;
 const RUSAGE_CHILDREN = -1;
-/** struct rusage in 64-bit words: two struct timeval, then 14 numbers. */
+/** struct rusage in words of 64 bits: two struct timeval, then 14 numbers. */
 const RUSAGE = {
   utimeSeconds: 0,
   utimeUs: 1,
@@ -20,8 +19,8 @@ const address = addressOf(words);
 
 /** CPU time in microseconds and context switches so far. */
 export function childrenUsage(): { readonly cpuUs: number; readonly switches: number } {
-  const result = syscall(GETRUSAGE, RUSAGE_CHILDREN, address);
-  if (result < 0) throw new Error(`getrusage: errno ${-result}`);
+  const result = getrusage(RUSAGE_CHILDREN, address);
+  if (result < 0) throw new Error(`getrusage: ${errnoName(result)}`);
   const at = (word: number): number => Number(words[word]);
   return {
     cpuUs:

@@ -22,8 +22,6 @@ export interface SessionOptions {
   readonly workloads: readonly Workload[];
 }
 
-/** A loop of the unmeasured round ends after so long. */
-const COUNTED_RUN_MS = 60;
 const MOST_FAILURE_CHARS = 300;
 const WARM_UP: TargetSpec = { name: 'warm-up' };
 const WARM_UP_ROUNDS = 5;
@@ -184,10 +182,7 @@ export class Session {
     try {
       if (round > 0) cell.rounds.push(await measureCell(clients, target, workload, run));
       else {
-        cell.requests = await countRequests(this.#counter, clients, target, workload, {
-          ...run,
-          sizes: { ...run.sizes, runMs: Math.min(run.sizes.runMs, COUNTED_RUN_MS) },
-        });
+        cell.requests = await countRequests(this.#counter, clients, target, workload, run);
       }
     } catch (error) {
       this.#interrupt.throwIfAborted();

@@ -15,6 +15,7 @@ import {
   O_RDONLY,
   O_RDWR,
   RLIMIT_NOFILE,
+  RUSAGE_THREAD,
   STATX_BASIC_STATS,
 } from '../../src/shared/sys/constants.ts';
 import * as libc from '../../src/shared/sys/libc.ts';
@@ -170,6 +171,7 @@ function fileCalls(directory: number, file: number, path: string): Call[] {
     { name: 'listxattr', call: () => libc.listxattr(whole, at, DATA_BYTES) },
     { name: 'fcntl', call: () => libc.fcntl(file, F_GETFD, 0) },
     { name: 'getrlimit', call: () => libc.getrlimit(RLIMIT_NOFILE, at) },
+    { name: 'getrusage', call: () => libc.getrusage(RUSAGE_THREAD, at) },
     { name: 'getgroups', call: () => libc.getgroups(0, at) },
     { name: 'poll of none', call: () => libc.poll(at, 0, 0) },
     { name: 'eventfd, close', call: () => libc.close(libc.eventfd(0, 0)) },
@@ -205,7 +207,10 @@ export function syscallBenchmarks(workDir: string): string {
   const texts = [...calls.map((one) => one.name), ...Object.keys(LEFT_OUT)];
   const known = new Set(texts.flatMap((text) => text.split(/\W+/)));
   const forgotten = Object.keys(libc).filter((wrapper) => !known.has(wrapper));
-  if (forgotten.length > 0) throw new Error(`no figure and no reason: ${forgotten.join(', ')}`);
+  if (forgotten.length > 0) {
+    console.error(`wrappers without a figure and without a reason: ${forgotten.join(', ')}`);
+    process.exitCode = 1;
+  }
   return Object.entries(LEFT_OUT)
     .map(([wrapper, reason]) => `  ${wrapper}: ${reason}`)
     .join('\n');
