@@ -287,7 +287,7 @@ class Mount implements Daemon {
       fdLimit,
       mayBlock: false,
       report: (level, key, message) => this.#once.log(level, key, {}, message),
-      closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
+      closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
     });
   }
@@ -417,7 +417,7 @@ class Mount implements Daemon {
     this.#deputy = new Deputy(task, ctx, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
-      onClose: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
+      onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onLongWait: () => this.#lanes.releaseLocksOfDead(),
       onReport: (level, key, text) => this.#once.log(level, key, {}, text),
     });

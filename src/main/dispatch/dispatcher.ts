@@ -17,6 +17,7 @@ import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
+import { close } from '../../shared/sys/libc.ts';
 import type { CallerTable } from '../control/caller-table.ts';
 import type { Deputy } from './deputy.ts';
 import { InPlacePolicy } from './in-place.ts';
@@ -253,8 +254,19 @@ export class Dispatcher {
     this.#ctx.tables.stats.set(STAT.PARKED_NOW, this.#parking.count());
   }
 
-  /** Has a lane close a descriptor that may be the last of an unlinked file. */
-  closeInLane(fd: number, mount: number): void {
+  /** Closes a descriptor that may be the last of an unlinked file. */
+  closeHeld(fd: number, mount: number): void {
+    if (this.#isInCall || this.#inPlace?.mayClose(fd, mount) !== true) {
+      this.#closeInLane(fd, mount);
+      return;
+    }
+    const startUs = nowUs();
+    this.#beginCall(mount, true);
+    close(fd);
+    this.#endCall(mount, startUs);
+  }
+
+  #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
     const mustWait = this.#isInCall || rings.depth(mount) >= rings.capacity >> 1;
@@ -329,20 +341,28 @@ export class Dispatcher {
    */
   #tryInCall(mount: number, isBold: boolean): boolean {
     const ctx = this.#ctx;
-    ctx.isBold = isBold;
-    this.#isInCall = true;
-    this.#inPlace?.begins(mount);
-    this.#deputy?.beginCall();
+    this.#beginCall(mount, isBold);
     try {
       return answerInPlace(ctx);
     } finally {
-      if (this.#deputy?.endCall() === false) this.#session.onQueued();
-      this.#isInCall = false;
-      ctx.isBold = false;
-      if (this.#unclosed.length > 0) this.#retryCloses();
-      this.#inPlace?.ended(mount, nowUs() - ctx.receivedUs);
+      this.#endCall(mount, ctx.receivedUs);
       if (ctx.isUnsafe) this.#session.onUnsafe();
     }
+  }
+
+  #beginCall(mount: number, isBold: boolean): void {
+    this.#ctx.isBold = isBold;
+    this.#isInCall = true;
+    this.#inPlace?.begins(mount);
+    this.#deputy?.beginCall();
+  }
+
+  #endCall(mount: number, startUs: number): void {
+    if (this.#deputy?.endCall() === false) this.#session.onQueued();
+    this.#isInCall = false;
+    this.#ctx.isBold = false;
+    if (this.#unclosed.length > 0) this.#retryCloses();
+    this.#inPlace?.ended(mount, nowUs() - startUs);
   }
 
   #toLane(mount: number): void {
@@ -362,7 +382,7 @@ export class Dispatcher {
     const waiting = this.#unclosed;
     if (waiting.length === 0) return;
     this.#unclosed = [];
-    for (const { fd, mount } of waiting) this.closeInLane(fd, mount);
+    for (const { fd, mount } of waiting) this.#closeInLane(fd, mount);
   }
 
   /**
