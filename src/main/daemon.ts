@@ -70,6 +70,7 @@ import {
 import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session/preflight.ts';
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
+import { warmUp } from './warm-up/warm-up.ts';
 
 export type { DaemonStatus } from './status.ts';
 
@@ -342,8 +343,14 @@ class Mount implements Daemon {
         onRestart: () => this.#pump(),
       },
     );
+    const started = this.#lanes.start();
+    started.catch(() => undefined);
+    // Nothing else is to be done until they serve.
+    if (this.#hooks.ownsProcess === true && this.#options.warmUp) {
+      warmUp(this.#options, this.#logger);
+    }
     try {
-      await this.#lanes.start();
+      await started;
     } catch (cause) {
       throw new SluiceError('ERR_SLUICE_SYSTEM', `the lanes cannot be started: ${String(cause)}`, {
         cause,

@@ -292,6 +292,12 @@ export const OPTIONS = {
     max: 64,
     help: 'threads for what may block',
   },
+  warmUp: {
+    ...on,
+    name: 'warm_up',
+    group: 'Sizes and limits',
+    help: 'have the code of main compiled while the lanes start, which may take half a second; else the first thousand operations do that',
+  },
   fdBudget: {
     name: 'fd_budget',
     group: 'Sizes and limits',

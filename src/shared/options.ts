@@ -327,6 +327,7 @@ export function resolveOptions(
     maxWriteBytes: maxWrite,
     maxBackground: values.maxBackground,
     lanes: values.lanes,
+    warmUp: values.warmUp,
     fdBudget: values.fdBudget,
     maxInodes: values.maxInodes,
     requestSlots: values.requestSlots,
