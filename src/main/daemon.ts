@@ -417,6 +417,7 @@ class Mount implements Daemon {
     this.#deputy = new Deputy(task, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+      onStoodIn: (served) => this.#dispatcher.callers?.add(served),
       onReport: (level, key, text) => this.#once.log(level, key, {}, text),
     });
     this.#deputy.start();

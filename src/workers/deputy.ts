@@ -8,12 +8,14 @@ import { basename } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import { type CallerSums, CallerTable } from '../shared/caller-table.ts';
 import { nowUs } from '../shared/clock.ts';
 import { Receiver } from '../shared/memory/receiver.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { deputyThread, laneThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
+import { countCaller } from '../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../shared/passthrough/locks.ts';
 import {
@@ -47,8 +49,13 @@ export type DeputyMessage =
   | { readonly kind: 'unlocked'; readonly inode: number }
   /** A request for main. */
   | { readonly kind: 'request'; readonly message: Uint8Array; readonly receivedUs: number }
-  /** It received for so long. */
-  | { readonly kind: 'stoodIn'; readonly elapsedMs: number; readonly requests: number };
+  /** It received for so long; `served` are the requests that were not for main. */
+  | {
+      readonly kind: 'stoodIn';
+      readonly elapsedMs: number;
+      readonly requests: number;
+      readonly served: CallerSums;
+    };
 
 /** A call of main's that takes longer hangs: its deputy takes over between one tick and two after it began. */
 const TICK_MS = 2;
@@ -73,6 +80,8 @@ class Deputy {
   readonly #pollAddress = addressOf(this.#polled);
   readonly #returnValue = new BigUint64Array(new SharedArrayBuffer(8));
   readonly #returnAddress = addressOf(this.#returnValue);
+  /** Of whom the requests were that it has not told main of. */
+  readonly #callers = new CallerTable();
   #kept = 0;
   #requests = 0;
 
@@ -144,7 +153,8 @@ class Deputy {
     read(this.#task.returnFd, this.#returnAddress, 8);
     this.#receiver.giveBack();
     const elapsedMs = (nowUs() - beganUs) / 1000;
-    this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests });
+    const served = this.#callers.takeAll();
+    this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests, served });
   }
 
   /** Waits for a request, if any are wanted, or for main. @returns whether main asks */
@@ -177,8 +187,10 @@ class Deputy {
     ctx.load(at);
     ctx.receivedUs = nowUs();
     ctx.tracer?.request(ctx);
+    const keptBefore = this.#kept;
     try {
       this.#dispatch();
+      if (this.#kept === keptBefore) countCaller(this.#callers, ctx);
     } catch (error) {
       reportException(ctx, 'deputy', error);
       if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) {

@@ -1,6 +1,7 @@
 /** The path of a Unix socket to listen at: checked, and free of what an earlier daemon left there. */
-import { lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { lstatSync, type Stats, statSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 
 /** sockaddr_un holds 108 bytes, the last one 0 (unix(7)). */
 const MAX_PATH_BYTES = 107;
@@ -21,7 +22,10 @@ export async function clearSocketPath(path: string): Promise<void> {
     );
   }
   const found = look(path);
-  if (found === undefined) return;
+  if (found === undefined) {
+    requireDirectory(dirname(path));
+    return;
+  }
   if (!found.isSocket()) {
     throw new SocketPathError(`${path} is there and no socket; choose another path`);
   }
@@ -32,6 +36,12 @@ export async function clearSocketPath(path: string): Promise<void> {
   }
   // Somebody else may have made way, and listen there by now.
   if (look(path)?.ino === found.ino) remove(path);
+}
+
+/** libuv says EACCES where bind(2) says ENOENT. */
+function requireDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new SocketPathError(`${path} is no directory; create it or give a path elsewhere`);
 }
 
 function look(path: string): Stats | undefined {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import type { CallerSums } from '../../shared/caller-table.ts';
 import type { Logger } from '../../shared/log.ts';
 import { Receiver } from '../../shared/memory/receiver.ts';
 import { addressOf, write } from '../../shared/sys/libc.ts';
@@ -12,6 +13,8 @@ export interface DeputyEvents {
   /** A request the deputy could not place, or that only main can answer. */
   onRequest(message: Uint8Array, receivedUs: number): void;
   onUnlocked(inode: number): void;
+  /** It has given back; whose requests it dealt with. */
+  onStoodIn(served: CallerSums): void;
   onReport(level: 'debug' | 'warn' | 'error', key: string, text: string): void;
 }
 
@@ -97,7 +100,8 @@ export class Deputy {
         this.#events.onReport(message.level, message.key, message.text);
         break;
       case 'stoodIn': {
-        const { elapsedMs, requests } = message;
+        const { elapsedMs, requests, served } = message;
+        this.#events.onStoodIn(served);
         this.#logger.debug(
           { elapsedMs, requests },
           'the deputy received while a call held main up',
