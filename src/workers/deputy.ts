@@ -29,6 +29,7 @@ import { Tracer } from '../shared/passthrough/trace.ts';
 import { countRequest } from '../shared/request-stats.ts';
 import { POLLIN } from '../shared/sys/constants.ts';
 import { addressOf, close, poll, read } from '../shared/sys/libc.ts';
+import { feedWatchdog, type ServiceWatchdog } from '../shared/sys/service-manager.ts';
 
 /** What main gives its deputy. */
 export interface DeputyTask {
@@ -39,6 +40,8 @@ export interface DeputyTask {
   readonly returnFd: number;
   /** Where trace lines go, -1 for nowhere. */
   readonly traceFd: number;
+  /** To be fed while it receives. */
+  readonly watchdog: ServiceWatchdog | undefined;
   readonly port: MessagePort;
 }
 
@@ -82,12 +85,15 @@ class Deputy {
   readonly #returnAddress = addressOf(this.#returnValue);
   /** Of whom the requests were that it has not told main of. */
   readonly #callers = new CallerTable();
+  readonly #pollMs: number;
+  #fedUs = 0;
   #kept = 0;
   #requests = 0;
 
   constructor(task: DeputyTask) {
     const { maxLanes } = task.memory.geometry;
     this.#task = task;
+    this.#pollMs = Math.min(POLL_MS, task.watchdog?.periodMs ?? POLL_MS);
     this.#receiver = new Receiver(task.memory.receiver);
     this.#lanes = Array.from(
       { length: maxLanes },
@@ -149,12 +155,21 @@ class Deputy {
     let isOpen = true;
     while (!this.#isReturnAsked(isOpen && this.#kept < MOST_KEPT)) {
       isOpen &&= this.#receiveOne();
+      this.#feedWatchdog();
     }
     read(this.#task.returnFd, this.#returnAddress, 8);
     this.#receiver.giveBack();
     const elapsedMs = (nowUs() - beganUs) / 1000;
     const served = this.#callers.takeAll();
     this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests, served });
+  }
+
+  /** Requests are served, and a restart would not free main of its call. */
+  #feedWatchdog(): void {
+    const { watchdog } = this.#task;
+    if (watchdog === undefined || nowUs() - this.#fedUs < 1000 * watchdog.periodMs) return;
+    this.#fedUs = nowUs();
+    feedWatchdog(watchdog.socket);
   }
 
   /** Waits for a request, if any are wanted, or for main. @returns whether main asks */
@@ -164,7 +179,7 @@ class Deputy {
     polled[1] = POLLIN;
     polled[2] = this.#task.fuseFd;
     polled[3] = POLLIN;
-    poll(this.#pollAddress, isReceiving ? 2 : 1, POLL_MS);
+    poll(this.#pollAddress, isReceiving ? 2 : 1, this.#pollMs);
     return polled[1] >>> 16 !== 0 || this.#receiver.isStopping();
   }
 

@@ -3,6 +3,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { EXIT, type ExitCode, oneLine, SluiceError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/log.ts';
 import type { MountOptions } from '../../shared/options.ts';
+import type { ServiceWatchdog } from '../../shared/sys/service-manager.ts';
 import { renderConfig } from '../config/print-config.ts';
 import {
   type MountArguments,
@@ -20,7 +21,11 @@ import { superviseDaemon } from './supervise.ts';
 import { Verbosity } from './verbosity.ts';
 
 /** Starts a daemon: `startDaemon`, or a stand-in. */
-export type StartDaemon = (options: MountOptions, logger: Logger) => Promise<Daemon>;
+export type StartDaemon = (
+  options: MountOptions,
+  logger: Logger,
+  watchdog: ServiceWatchdog | undefined,
+) => Promise<Daemon>;
 
 /** How a command is run. */
 export interface CommandContext {
@@ -91,7 +96,7 @@ export async function serve(
   const reloader = new Reloader(sources, mount, logger, verbosity, manager);
   return superviseDaemon(
     { logger, verbosity, reloader, manager },
-    () => start(options, logger),
+    () => start(options, logger, manager.watchdog),
     () => {
       manager.ready(servingLine(options));
       onReady(mountedLine(options));
