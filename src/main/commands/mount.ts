@@ -16,6 +16,7 @@ import {
 import type { Daemon } from '../daemon.ts';
 import { connectServiceManager, servingLine } from '../notify.ts';
 import { startInBackground, type TellParent } from './background.ts';
+import { writeOutput } from './output.ts';
 import { Reloader } from './reloader.ts';
 import { superviseDaemon } from './supervise.ts';
 import { Verbosity } from './verbosity.ts';
@@ -53,7 +54,7 @@ export async function runMount(given: MountArguments, context: CommandContext): 
   const sources = sourcesOf(given);
   if (given.isPrinting) {
     const settings = await readSettings(sources);
-    process.stdout.write(renderConfig(settings, sources.surroundings, given.warnings));
+    await writeOutput(renderConfig(settings, sources.surroundings, given.warnings));
     return EXIT.ok;
   }
   const mount = await resolveMount(sources);
