@@ -418,10 +418,12 @@ class Mount implements Daemon {
     const returnFd = this.#openEventFd();
     const { watchdog } = this.#hooks;
     const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd, watchdog };
-    this.#deputy = new Deputy(task, this.#logger, {
+    this.#deputy = new Deputy(task, ctx, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
       onStoodIn: (served) => this.#dispatcher.callers?.add(served),
+      onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
+      onLongWait: () => this.#lanes.releaseLocksOfDead(),
       onReport: (level, key, text) => this.#once.log(level, key, {}, text),
     });
     this.#deputy.start();
