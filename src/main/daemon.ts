@@ -32,6 +32,7 @@ import {
   read,
   watchReadable,
 } from '../shared/sys/libc.ts';
+import type { ServiceWatchdog } from '../shared/sys/service-manager.ts';
 import { packageVersion } from '../shared/version.ts';
 import { ControlDesk, type Controlled } from './control/desk.ts';
 import { type ControlServer, openControl } from './control/server.ts';
@@ -103,6 +104,8 @@ export interface DaemonHooks {
    * the mount has a control socket also where no runtime directory is given.
    */
   readonly ownsProcess?: boolean;
+  /** Fed while the deputy receives in main's place. */
+  readonly watchdog?: ServiceWatchdog | undefined;
   /** The next two are for tests of failures. */
   /** A lane file that fails on purpose. */
   readonly laneFile?: URL;
@@ -420,10 +423,12 @@ class Mount implements Daemon {
     if (this.#hooks.ownsProcess !== true || this.#options.lanes < 2) return;
     const { ctx, memory, traceFd } = this.#fs;
     const returnFd = this.#openEventFd();
-    const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd };
+    const { watchdog } = this.#hooks;
+    const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd, watchdog };
     this.#deputy = new Deputy(task, ctx, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+      onStoodIn: (served) => this.#dispatcher.callers?.add(served),
       onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onLongWait: () => this.#lanes.releaseLocksOfDead(),
       onReport: (level, key, text) => this.#once.log(level, key, {}, text),

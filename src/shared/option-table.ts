@@ -636,5 +636,12 @@ export const IGNORED_OPTIONS: readonly string[] = [
   'nolazytime',
   'diratime',
   'nodiratime',
+  'iversion',
+  'noiversion',
+  'mand',
+  'nomand',
+  'silent',
+  'loud',
+  'symfollow',
   'comment',
 ];

@@ -6,12 +6,14 @@
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import { type CallerSums, CallerTable } from '../shared/caller-table.ts';
 import { nowUs } from '../shared/clock.ts';
 import { Receiver } from '../shared/memory/receiver.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { deputyThread, laneThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
+import { countCaller } from '../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../shared/passthrough/locks.ts';
 import { answerException, replyOrUndo, takeForget } from '../shared/passthrough/operations.ts';
@@ -19,6 +21,7 @@ import { RequestQueue } from '../shared/passthrough/request-queue.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { POLLIN } from '../shared/sys/constants.ts';
 import { addressOf, poll, read } from '../shared/sys/libc.ts';
+import { feedWatchdog, type ServiceWatchdog } from '../shared/sys/service-manager.ts';
 import { ownThreadId } from '../shared/sys/thread-id.ts';
 
 /** What main gives its deputy. */
@@ -30,6 +33,8 @@ export interface DeputyTask {
   readonly returnFd: number;
   /** Where trace lines go, -1 for nowhere. */
   readonly traceFd: number;
+  /** To be fed while it receives. */
+  readonly watchdog: ServiceWatchdog | undefined;
   readonly port: MessagePort;
 }
 
@@ -42,8 +47,13 @@ export type DeputyMessage =
   | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
   /** A request for main. */
   | { readonly kind: 'request'; readonly message: Uint8Array; readonly receivedUs: number }
-  /** It received for so long. */
-  | { readonly kind: 'stoodIn'; readonly elapsedMs: number; readonly requests: number };
+  /** It received for so long; `served` are the requests that were not for main. */
+  | {
+      readonly kind: 'stoodIn';
+      readonly elapsedMs: number;
+      readonly requests: number;
+      readonly served: CallerSums;
+    };
 
 /** A call of main's that takes longer hangs: its deputy takes over between one tick and two after it began. */
 const TICK_MS = 2;
@@ -69,6 +79,10 @@ class Deputy {
   readonly #pollAddress = addressOf(this.#polled);
   readonly #returnValue = new BigUint64Array(new SharedArrayBuffer(8));
   readonly #returnAddress = addressOf(this.#returnValue);
+  /** Of whom the requests were that it has not told main of. */
+  readonly #callers = new CallerTable();
+  readonly #pollMs: number;
+  #fedUs = 0;
   #kept = 0;
   #keptBytes = 0;
   #requests = 0;
@@ -76,6 +90,7 @@ class Deputy {
   constructor(task: DeputyTask) {
     const { maxLanes } = task.memory.geometry;
     this.#task = task;
+    this.#pollMs = Math.min(POLL_MS, task.watchdog?.periodMs ?? POLL_MS);
     this.#receiver = new Receiver(task.memory.receiver);
     this.#lanes = Array.from(
       { length: maxLanes },
@@ -142,11 +157,21 @@ class Deputy {
     let isOpen = true;
     while (!this.#isReturnAsked(isOpen && !this.#isFull())) {
       isOpen &&= this.#isFull() || this.#receiveOne();
+      this.#feedWatchdog();
     }
     read(this.#task.returnFd, this.#returnAddress, 8);
     this.#receiver.giveBack();
     const elapsedMs = (nowUs() - beganUs) / 1000;
-    this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests });
+    const served = this.#callers.takeAll();
+    this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests, served });
+  }
+
+  /** Requests are served, and a restart would not free main of its call. */
+  #feedWatchdog(): void {
+    const { watchdog } = this.#task;
+    if (watchdog === undefined || nowUs() - this.#fedUs < 1000 * watchdog.periodMs) return;
+    this.#fedUs = nowUs();
+    feedWatchdog(watchdog.socket);
   }
 
   #isFull(): boolean {
@@ -160,7 +185,7 @@ class Deputy {
     polled[1] = POLLIN;
     polled[2] = this.#task.fuseFd;
     polled[3] = POLLIN;
-    poll(this.#pollAddress, isReceiving ? 2 : 1, POLL_MS);
+    poll(this.#pollAddress, isReceiving ? 2 : 1, this.#pollMs);
     return polled[1] >>> 16 !== 0 || this.#receiver.isStopping();
   }
 
@@ -188,8 +213,10 @@ class Deputy {
     ctx.load(at);
     ctx.receivedUs = nowUs();
     ctx.tracer?.request(ctx);
+    const keptBefore = this.#kept;
     try {
       this.#dispatch();
+      if (this.#kept === keptBefore) countCaller(this.#callers, ctx);
     } catch (error) {
       answerException(ctx, 'deputy', error);
     }

@@ -1,5 +1,6 @@
 /** The path of a Unix socket to listen at: checked, and free of what an earlier daemon left there. */
-import { lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { lstatSync, type Stats, statSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { isDeadSocket, MAX_SOCKET_PATH_BYTES } from '../shared/socket-path.ts';
 
 /** Why a path cannot be listened at, and what to do. */
@@ -17,7 +18,10 @@ export async function clearSocketPath(path: string): Promise<void> {
     );
   }
   const found = look(path);
-  if (found === undefined) return;
+  if (found === undefined) {
+    requireDirectory(dirname(path));
+    return;
+  }
   if (!found.isSocket()) {
     throw new SocketPathError(`${path} is there and no socket; choose another path`);
   }
@@ -28,6 +32,12 @@ export async function clearSocketPath(path: string): Promise<void> {
   }
   // Somebody else may have made way, and listen there by now.
   if (look(path)?.ino === found.ino) remove(path);
+}
+
+/** libuv says EACCES where bind(2) says ENOENT. */
+function requireDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new SocketPathError(`${path} is no directory; create it or give a path elsewhere`);
 }
 
 function look(path: string): Stats | undefined {

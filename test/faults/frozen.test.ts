@@ -12,6 +12,7 @@ import { defer } from '../harness/cleanup.ts';
 import { type FileSystemKind, makeFileSystem } from '../harness/file-systems.ts';
 import { type Mount, type MountOptions, startMount } from '../harness/mount.ts';
 import { missingTool, run, runOk, shell } from '../harness/run.ts';
+import { NotifyReceiver } from '../service/notify-socket.ts';
 import { Client } from './hanging.ts';
 import { dropCaches, settle } from './settle.ts';
 
@@ -19,6 +20,8 @@ const TIME_LIMIT = { timeout: 90_000 };
 const clientPath = fileURLToPath(new URL('./client.js', import.meta.url));
 const FILES = 20;
 const REST_MS = 5500;
+/** The service manager is fed so often. */
+const FEED_MS = 50;
 
 interface Settings extends Pick<MountOptions, 'allowErrors' | 'env' | 'nodeFlags'> {
   readonly kind?: FileSystemKind;
@@ -70,7 +73,11 @@ const WHILE_FROZEN = `for i in 1 2 3 4 5; do
   done; ls "$1/memory" | wc -l`;
 
 /** Freezes the disk under writers, and does meanwhile what needs no write to it. @returns how long that took */
-async function workWhileFrozen({ mount, disk }: Frozen, opens: boolean): Promise<number> {
+async function workWhileFrozen(
+  { mount, disk }: Frozen,
+  opens: boolean,
+  whileFrozen: () => Promise<void>,
+): Promise<number> {
   const at = mount.mountpoint;
   await freeze(disk);
   const writers = ['a', 'b', 'c'].map((name) =>
@@ -82,6 +89,7 @@ async function workWhileFrozen({ mount, disk }: Frozen, opens: boolean): Promise
   const args = ['-euc', WHILE_FROZEN, 'sh', at, String(opens)];
   const done = await run('sh', args, { timeoutMs: 20_000 });
   const elapsedMs = performance.now() - startedMs;
+  await whileFrozen();
   await runOk('fsfreeze', ['-u', disk]);
   assert.equal(done.timedOut, false, 'what needs no write waits for the disk');
   assert.equal(done.stdout.trim(), '6', done.stderr);
@@ -97,8 +105,22 @@ for (const lanes of [4, 2]) {
     `what needs no write goes on while the disk is frozen, with ${lanes} lanes`,
     TIME_LIMIT,
     async (t) => {
-      const stage = await makeStage(t, [`--lanes=${lanes}`]);
+      const manager = new NotifyReceiver(`@sluice-test/${process.pid}/frozen-${lanes}`);
+      const env = {
+        NOTIFY_SOCKET: `@sluice-test/${process.pid}/frozen-${lanes}`,
+        WATCHDOG_USEC: String(2000 * FEED_MS),
+      };
+      const stage = await makeStage(t, [`--lanes=${lanes}`], { env });
       if (stage === undefined) return;
+      let feeds = 0;
+      /** Whoever receives feeds the watchdog. */
+      const countFeeds = async (): Promise<void> => {
+        manager.receive();
+        const before = manager.news.length;
+        await sleep(10 * FEED_MS);
+        manager.receive();
+        feeds = manager.news.length - before;
+      };
       const { mount } = stage;
       // Names and pages are known before: cold ones may need the disk.
       const warmUp = 'cat "$1"/f* > /dev/null; ls -l "$1" "$1/memory"; echo x > "$1/memory/m"';
@@ -108,9 +130,10 @@ for (const lanes of [4, 2]) {
       for (let tries = 0; tries < 5 && !isHeldUp(); tries++) {
         if (tries > 0) await sleep(REST_MS);
         // Of two lanes one is all that the disk may have: an open waits when a writer is in that one.
-        const elapsedMs = await workWhileFrozen(stage, lanes > 2);
+        const elapsedMs = await workWhileFrozen(stage, lanes > 2, countFeeds);
         t.diagnostic(`${elapsedMs.toFixed(0)} ms for what goes on`);
         assert.ok(elapsedMs < 10_000);
+        assert.ok(feeds >= 3, `the service manager would end it: fed ${feeds} times`);
       }
       assert.ok(isHeldUp(), 'main was never held up: nothing was tried');
       await mount.stop();

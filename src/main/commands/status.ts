@@ -5,6 +5,7 @@ import type { StatusReport } from '../control/protocol.ts';
 import { type KnownDaemon, ownerOf, type Survey, surveyMounts } from '../control/survey.ts';
 import { findSluiceMount } from './find-mount.ts';
 import { NAME_COLUMN, operationsOf, outcomeColumns, tableRows } from './operations.ts';
+import { writeOutput } from './output.ts';
 import { bytesText, type Column, durationText, renderTable } from './table.ts';
 
 export interface StatusOptions {
@@ -46,7 +47,7 @@ export async function runStatus(
     : wanted === undefined
       ? overview(states)
       : states.flatMap(details);
-  process.stdout.write(`${lines.join('\n')}\n`);
+  await writeOutput(`${lines.join('\n')}\n`);
   for (const { socket, reason } of survey.silent) {
     process.stderr.write(oneLine(`sluice: the daemon behind ${socket} does not answer: ${reason}`));
     process.stderr.write('\n');

@@ -131,7 +131,7 @@ const PROCESSES: readonly Column<ProcessRate>[] = [
 
 /** One sample: over the last one on a terminal, and cut to its size; else below it, and whole. */
 function screen(status: StatusReport, now: TopReport, sample: TopSample): string {
-  const { isTTY, rows = DEFAULT_ROWS } = process.stdout;
+  const { isTTY, rows = DEFAULT_ROWS, columns } = process.stdout;
   const room = isTTY ? Math.max(Math.floor((rows - OTHER_LINES) / 2), 1) : undefined;
   const lines = [
     `${status.source} on ${status.mountpoint}, pid ${status.pid}, in ${sample.intervalSeconds.toFixed(1)} s`,
@@ -146,8 +146,9 @@ function screen(status: StatusReport, now: TopReport, sample: TopSample): string
     ...droppedLine(sample),
   ];
   // Figures, too, are whatever the other side of the socket says.
-  const text = lines.map(oneLine).join('\n');
-  return isTTY ? `${CLEAR}${text}` : `${text}\n\n`;
+  const whole = lines.map(oneLine);
+  const cut = (line: string): string => line.slice(0, columns);
+  return isTTY ? `${CLEAR}${whole.map(cut).join('\n')}` : `${whole.join('\n')}\n\n`;
 }
 
 function loadLine({ load }: TopReport, { operations, intervalSeconds }: TopSample): string {

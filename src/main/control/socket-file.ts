@@ -2,9 +2,10 @@
  * The socket's place in the file system: made before anything is mounted, never touched while the
  * mount is served.
  */
-import { lstatSync, mkdirSync, readdirSync, realpathSync, statSync, unlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeadSocket, MAX_SOCKET_PATH_BYTES } from '../../shared/socket-path.ts';
+import { isHidden } from '../session/hidden.ts';
 import { isSocketName, socketPath } from './runtime-dir.ts';
 
 /** Why there can be no socket, with the cure. */
@@ -30,20 +31,19 @@ export function prepareSocketPath(runtimeDir: string, id: string, mountpoint: st
       `${runtimeDir}: the path of the socket in it has ${bytes} bytes, and a socket's may have ${MAX_SOCKET_PATH_BYTES}; give a directory with a shorter path`,
     );
   }
-  refuseBelow(mountpoint, runtimeDir, runtimeDir);
+  refuseHidden(mountpoint, runtimeDir);
   makeDirectory(runtimeDir);
-  refuseBelow(mountpoint, realpathSync(runtimeDir), runtimeDir);
+  refuseHidden(mountpoint, runtimeDir);
   refuseForeignHands(runtimeDir);
   return path;
 }
 
 /** Under the mount the socket would be out of reach, and removing it would wait for ourselves. */
-function refuseBelow(mountpoint: string, path: string, given: string): void {
-  if (path === mountpoint || path.startsWith(`${mountpoint}/`)) {
-    throw new SocketFileError(
-      `${given} lies below the mount point, which hides it; give a directory elsewhere`,
-    );
-  }
+function refuseHidden(mountpoint: string, path: string): void {
+  if (!isHidden(mountpoint, path)) return;
+  throw new SocketFileError(
+    `${path} lies below the mount point, which hides it; give a directory elsewhere`,
+  );
 }
 
 function makeDirectory(path: string): void {

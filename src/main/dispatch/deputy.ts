@@ -4,6 +4,7 @@ import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:wor
 import { Piscina } from 'piscina';
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
+import type { CallerSums } from '../../shared/caller-table.ts';
 import { nowUs } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/log.ts';
 import { longWaitChecks } from '../../shared/memory/lock.ts';
@@ -19,6 +20,8 @@ export interface DeputyEvents {
   /** A request the deputy could not place, or that only main can answer. */
   onRequest(message: Uint8Array, receivedUs: number): void;
   onUnlocked(inode: number): void;
+  /** It has given back; whose requests it dealt with. */
+  onStoodIn(served: CallerSums): void;
   /** A descriptor to close in a lane. */
   onClose(fd: number, mount: number): void;
   /** Main waits long for its deputy, which may wait for the lock of a lane that died. */
@@ -131,7 +134,8 @@ export class Deputy {
         this.#events.onReport(message.level, message.key, message.text);
         break;
       case 'stoodIn': {
-        const { elapsedMs, requests } = message;
+        const { elapsedMs, requests, served } = message;
+        this.#events.onStoodIn(served);
         this.#logger.debug(
           { elapsedMs, requests },
           'the deputy received while a call held main up',

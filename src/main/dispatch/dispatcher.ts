@@ -5,11 +5,13 @@
 import { readFileSync } from 'node:fs';
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
-import { IN_HEADER, INTERRUPT_IN, READ_IN, WRITE_IN } from '../../shared/abi/structs.ts';
+import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
+import type { CallerTable } from '../../shared/caller-table.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
+import { countCaller } from '../../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
 import { answerException, replyOrUndo, takeForget } from '../../shared/passthrough/operations.ts';
@@ -18,7 +20,6 @@ import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
-import type { CallerTable } from '../control/caller-table.ts';
 import type { Deputy } from './deputy.ts';
 import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
@@ -430,14 +431,6 @@ export class Dispatcher {
     ctx.receivedUs = receivedUs;
     replyOrUndo(ctx, this.#fuseFd, error);
   }
-}
-
-/** Counts the loaded request with the thread that made it. */
-function countCaller(callers: CallerTable, ctx: Context): void {
-  const pid = ctx.callerPid();
-  if (ctx.opcode === OP.READ) callers.countRead(pid, ctx.arg32(READ_IN.size));
-  else if (ctx.opcode === OP.WRITE) callers.countWrite(pid, ctx.arg32(WRITE_IN.size));
-  else callers.count(pid);
 }
 
 /** Whether SIGKILL is pending for a thread: also the kernel's form of every deadly signal. */
