@@ -4,12 +4,12 @@
  */
 import { readFileSync } from 'node:fs';
 import { ERRNO } from '../../shared/abi/errno.ts';
-import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
+import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, INTERRUPT_IN, READ_IN, WRITE_IN } from '../../shared/abi/structs.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
-import type { Context } from '../../shared/passthrough/context.ts';
+import { type Context, OWN_UNIQUE_HI } from '../../shared/passthrough/context.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
 import {
@@ -23,6 +23,7 @@ import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import type { CallerTable } from '../control/caller-table.ts';
+import type { AsyncLayers } from '../layers/async-layers.ts';
 import type { Deputy } from './deputy.ts';
 import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
@@ -66,6 +67,9 @@ export class Dispatcher {
   /** Both undefined where main runs nothing that could wait. */
   readonly #deputy: Deputy | undefined;
   readonly #inPlace: InPlacePolicy | undefined;
+  /** Opcodes that asynchronous layers answer, as 1 at their place; all 0 without such layers. */
+  #layered: Uint8Array = new Uint8Array(OPCODE_LIMIT);
+  #asyncLayers: AsyncLayers | undefined;
 
   /** @param deputy with one main may make calls that a disk could delay, and act as a caller */
   constructor(
@@ -100,9 +104,36 @@ export class Dispatcher {
     return this.#queue.receiveAt();
   }
 
+  /** Asynchronous layers get what they have methods for; before the first request. */
+  setAsyncLayers(layers: AsyncLayers): void {
+    this.#asyncLayers = layers;
+    this.#layered = layers.layered;
+  }
+
+  /** Takes a request that an asynchronous layer makes: its reply goes to Context.takeReply. */
+  submit(message: Uint8Array): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(message, this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = nowUs();
+    this.#toPassthrough();
+  }
+
+  /**
+   * Answers a request that asynchronous layers have kept.
+   * @param result length of the body in the reply buffer, or -errno
+   */
+  answerLayered(header: Uint8Array, receivedUs: number, result: number): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(header.subarray(0, IN_HEADER.SIZE), this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = receivedUs;
+    replyOrUndo(ctx, this.#fuseFd, result);
+  }
+
   /** Whether main keeps so much that it has to stop reading. */
   isFull(): boolean {
-    return this.#parking.isFull();
+    return this.#parking.isFull() || this.#asyncLayers?.isFull() === true;
   }
 
   parked(): number {
@@ -111,7 +142,8 @@ export class Dispatcher {
 
   /** Requests that lanes have or are about to get. */
   inFlight(): number {
-    return this.#ctx.tables.slots.inUse() + this.#parking.count();
+    const withLayers = this.#asyncLayers?.inFlight() ?? 0;
+    return this.#ctx.tables.slots.inUse() + this.#parking.count() + withLayers;
   }
 
   /** Takes a request that the deputy has kept, and traced. */
@@ -154,14 +186,18 @@ export class Dispatcher {
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
-    else {
-      const mount = this.#queue.mountOf();
-      const isBold = this.#inPlace?.mayBeBold(mount) === true;
-      const isTried = isBold
-        ? this.#tryBoldly(mount)
-        : mayTryInPlace(ctx, mount) && answerInPlace(ctx);
-      if (!isTried) this.#toLane(mount);
-    }
+    else if (this.#layered[ctx.opcode] === 1) this.#asyncLayers?.take();
+    else this.#toPassthrough();
+  }
+
+  #toPassthrough(): void {
+    const ctx = this.#ctx;
+    const mount = this.#queue.mountOf();
+    const isBold = this.#inPlace?.mayBeBold(mount) === true;
+    const isTried = isBold
+      ? this.#tryBoldly(mount)
+      : mayTryInPlace(ctx, mount) && answerInPlace(ctx);
+    if (!isTried) this.#toLane(mount);
   }
 
   /** Requests main keeps get their slots, as far as there are any; see RequestSlots.takeWake(). */
@@ -306,10 +342,10 @@ export class Dispatcher {
     if (row?.hasReply === false || ctx.opcode === OP.INTERRUPT) countRequest(ctx.tables.stats, row);
     switch (ctx.opcode) {
       case OP.FORGET:
-        forget(ctx);
+        forget(ctx, this.#asyncLayers);
         break;
       case OP.BATCH_FORGET:
-        batchForget(ctx);
+        batchForget(ctx, this.#asyncLayers);
         break;
       case OP.INTERRUPT:
         this.#interrupt();
@@ -372,10 +408,18 @@ export class Dispatcher {
    */
   #interrupt(): void {
     const ctx = this.#ctx;
-    const { slots, stats } = ctx.tables;
-    stats.add(STAT.INTERRUPTS, 1);
+    ctx.tables.stats.add(STAT.INTERRUPTS, 1);
     const lo = ctx.argLo(INTERRUPT_IN.unique);
     const hi = ctx.argHi(INTERRUPT_IN.unique);
+    for (const id of this.#asyncLayers?.callsFor(lo, hi) ?? []) {
+      this.#interruptOne(id, OWN_UNIQUE_HI);
+    }
+    this.#interruptOne(lo, hi);
+  }
+
+  #interruptOne(lo: number, hi: number): void {
+    const ctx = this.#ctx;
+    const { slots } = ctx.tables;
     if (this.#interruptLock(lo, hi)) return;
     const slot = slots.findQueued(lo, hi);
     if (slot >= 0) {

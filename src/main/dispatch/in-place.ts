@@ -17,7 +17,7 @@ import {
   WRITE_IN,
 } from '../../shared/abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
-import { NEGOTIATED } from '../../shared/passthrough/config.ts';
+import { IN_PLACE, NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { IN_PLACE_BYTES } from '../../shared/passthrough/in-place.ts';
 import { O_TRUNC } from '../../shared/sys/constants.ts';
@@ -59,18 +59,20 @@ const QUICK = [
   OP.STATX,
 ];
 
-const isQuick = new Uint8Array(OPCODE_LIMIT);
-for (const opcode of QUICK) isQuick[opcode] = 1;
-
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
   readonly #ctx: Context;
+  /** By opcode: 1 for what is quick, and no layer has to see. */
+  readonly #isQuick = new Uint8Array(OPCODE_LIMIT);
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
   readonly #restsUntilUs = new Float64Array(MOUNT_CAPACITY);
 
   constructor(ctx: Context) {
     this.#ctx = ctx;
+    for (const opcode of QUICK) {
+      if (ctx.config.inPlace[opcode] !== IN_PLACE.NEVER) this.#isQuick[opcode] = 1;
+    }
   }
 
   /**
@@ -80,7 +82,8 @@ export class InPlacePolicy {
    */
   mayBeBold(mount: number): boolean {
     const ctx = this.#ctx;
-    if (!this.isAllowed || ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
+    if (!this.isAllowed || ctx.opcode >= OPCODE_LIMIT || this.#isQuick[ctx.opcode] === 0)
+      return false;
     if (ctx.receivedUs < this.#restsUntilUs[mount] || !this.#answersSoon(mount)) return false;
     switch (ctx.opcode) {
       case OP.RELEASE:

@@ -8,13 +8,13 @@ import type {
   Created,
   Dirent,
   Entry,
+  FsRequest,
   FsStatistics,
   IoctlOutcome,
   Lock,
   Opened,
   OperationName,
   Replies,
-  Request,
   XattrSize,
 } from './types.ts';
 import {
@@ -171,7 +171,7 @@ function decodeListing(from: Buffer, withEntries: boolean): Dirent[] {
   return entries;
 }
 
-function encodeListing(w: Writer, reply: readonly Dirent[], request: Request<'readdir'>): Buffer {
+function encodeListing(w: Writer, reply: readonly Dirent[], request: FsRequest<'readdir'>): Buffer {
   if (!Array.isArray(reply)) w.fail('the answer', reply, 'an array of entries');
   const records: Buffer[] = [];
   let room = request.sizeBytes;
@@ -182,7 +182,8 @@ function encodeListing(w: Writer, reply: readonly Dirent[], request: Request<'re
     records.push(record);
   }
   // No record is the end of the directory to the kernel.
-  if (records.length === 0 && reply.length > 0) w.fail('an entry', reply[0], 'shorter than sizeBytes');
+  if (records.length === 0 && reply.length > 0)
+    w.fail('an entry', reply[0], 'shorter than sizeBytes');
   return Buffer.concat(records);
 }
 
@@ -205,9 +206,9 @@ function encodeDirent(w: Writer, value: Dirent, withEntries: boolean): Buffer {
 interface Codec<O extends OperationName> {
   /** Bytes of the reply; 0 where they vary. */
   readonly sizeBytes: number;
-  decode(body: Buffer, request: Request<O>): Replies[O];
+  decode(body: Buffer, request: FsRequest<O>): Replies[O];
   /** Writes the reply, or returns it where its size varies. */
-  encode(w: Writer, reply: Replies[O], request: Request<O>): Uint8Array | Errno | undefined;
+  encode(w: Writer, reply: Replies[O], request: FsRequest<O>): Uint8Array | Errno | undefined;
 }
 
 const entryReply = {
@@ -246,7 +247,8 @@ const attrReply = {
 const doneReply = {
   sizeBytes: 0,
   decode: () => 0 as const,
-  encode: (w: Writer, reply: 0) => (reply === 0 ? undefined : w.fail('the answer', reply, '0 or Errno')),
+  encode: (w: Writer, reply: 0) =>
+    reply === 0 ? undefined : w.fail('the answer', reply, '0 or Errno'),
 };
 
 const openReply = {
@@ -274,9 +276,7 @@ const createReply = {
 const xattrReply = {
   sizeBytes: 0,
   decode: (body: Buffer, request: { readonly sizeBytes: number }): Uint8Array | XattrSize =>
-    request.sizeBytes === 0
-      ? { sizeBytes: body.readUInt32LE(s.GETXATTR_OUT.size) }
-      : copyOf(body),
+    request.sizeBytes === 0 ? { sizeBytes: body.readUInt32LE(s.GETXATTR_OUT.size) } : copyOf(body),
   encode: (
     w: Writer,
     reply: Uint8Array | XattrSize,
@@ -334,7 +334,7 @@ const CODECS: { readonly [O in OperationName]: Codec<O> } = {
     decode: (body) => copyOf(body),
     encode: (w, reply, request) => checkBytes(w, reply, 'the answer', request.sizeBytes),
   },
-  write: countReply((request: Request<'write'>) => request.sizeBytes),
+  write: countReply((request: FsRequest<'write'>) => request.sizeBytes),
   statfs: {
     sizeBytes: s.KSTATFS.SIZE,
     decode: (body): FsStatistics => ({
@@ -411,7 +411,7 @@ const CODECS: { readonly [O in OperationName]: Codec<O> } = {
   },
   fallocate: doneReply,
   lseek: countReply(() => Number.MAX_SAFE_INTEGER),
-  copyFileRange: countReply((request: Request<'copyFileRange'>) => request.lengthBytes),
+  copyFileRange: countReply((request: FsRequest<'copyFileRange'>) => request.lengthBytes),
   syncfs: doneReply,
   tmpfile: createReply,
 };
@@ -423,7 +423,7 @@ const CODECS: { readonly [O in OperationName]: Codec<O> } = {
 export function decodeReply<O extends OperationName>(
   operation: O,
   body: Buffer,
-  request: Request<O>,
+  request: FsRequest<O>,
 ): Replies[O] {
   const codec: Codec<O> = CODECS[operation];
   return codec.decode(body, request);
@@ -433,7 +433,7 @@ export function decodeReply<O extends OperationName>(
  * The body of the reply that says so, or the error.
  * @throws LayerMistake for what is no answer to this request
  */
-export function encodeAnswer(request: Request, answer: unknown): Uint8Array | Errno {
+export function encodeAnswer(request: FsRequest, answer: unknown): Uint8Array | Errno {
   if (isErrno(answer)) return answer;
   const { operation } = request;
   if (answer === undefined || (typeof answer === 'object' && answer !== null && 'then' in answer)) {

@@ -21,7 +21,7 @@ import {
 import { OP, ROW_BY_OPCODE } from '../abi/opcodes.ts';
 import * as s from '../abi/structs.ts';
 import { OPCODES_OF, OPERATION_OF } from './operation-table.ts';
-import type { Caller, OperationName, Request, Requests, TimeToSet } from './types.ts';
+import type { Caller, FsRequest, OperationName, Requests, TimeToSet } from './types.ts';
 import {
   checkBytes,
   checkName,
@@ -57,7 +57,9 @@ class Message {
     this.form = form;
     this.opcode = bytes.readUInt32LE(s.IN_HEADER.opcode);
     const isSetxattr = this.opcode === OP.SETXATTR;
-    const fixed = isSetxattr ? form.setxattrInBytes : (ROW_BY_OPCODE[this.opcode]?.inSizeBytes ?? 0);
+    const fixed = isSetxattr
+      ? form.setxattrInBytes
+      : (ROW_BY_OPCODE[this.opcode]?.inSizeBytes ?? 0);
     this.#at = s.IN_HEADER.SIZE + fixed;
     this.#end = bytes.length - this.#extensionBytes();
   }
@@ -575,7 +577,7 @@ const CODECS: { readonly [O in OperationName]: Codec<O> } = {
  * The request in a whole message of sound size.
  * @throws InexactNumber, or RangeError when it is not what it says
  */
-export function decodeRequest(bytes: Buffer, form: WireForm): Request {
+export function decodeRequest(bytes: Buffer, form: WireForm): FsRequest {
   const message = new Message(bytes, form);
   const operation = OPERATION_OF[message.opcode];
   if (operation === undefined) throw new RangeError('no operation of a file system');
@@ -583,12 +585,14 @@ export function decodeRequest(bytes: Buffer, form: WireForm): Request {
   const nodeid = number64(bytes, s.IN_HEADER.nodeid);
   const own = { operation, nodeid, caller: message.caller() };
   // Not by spreading: that would ask for the payload of a write.
-  const request = Object.freeze(Object.defineProperties(body, Object.getOwnPropertyDescriptors(own)));
-  return request as Request;
+  const request = Object.freeze(
+    Object.defineProperties(body, Object.getOwnPropertyDescriptors(own)),
+  );
+  return request as FsRequest;
 }
 
 /** The message behind a request is gone: `data` that was not asked for cannot be had any more. */
-export function endRequest(request: Request): void {
+export function endRequest(request: FsRequest): void {
   endings.get(request)?.();
 }
 

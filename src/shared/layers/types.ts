@@ -317,7 +317,7 @@ export interface Replies {
 export type OperationName = keyof Requests;
 
 /** The request of an operation. Frozen: pass another one on as `{ ...request, name }`. */
-export type Request<O extends OperationName = OperationName> = {
+export type FsRequest<O extends OperationName = OperationName> = {
   readonly [N in O]: Requests[N] & { readonly operation: N };
 }[O];
 
@@ -329,14 +329,14 @@ export type FileSystem = {
   readonly [O in OperationName]: (request: Requests[O]) => Answer<O>;
 } & {
   /** Whatever `request.operation` says. */
-  run(request: Request): Answer;
+  run(request: FsRequest): Answer;
 };
 
 /** The same where answers may take their time. */
 export type AsyncFileSystem = {
   readonly [O in OperationName]: (request: Requests[O]) => Promise<Answer<O>>;
 } & {
-  run(request: Request): Promise<Answer>;
+  run(request: FsRequest): Promise<Answer>;
 };
 
 /**
@@ -347,10 +347,10 @@ export type Layer = {
   /** In log lines. */
   readonly name: string;
 } & {
-  readonly [O in OperationName]?: (request: Request<O>, next: FileSystem) => Answer<O>;
+  readonly [O in OperationName]?: (request: FsRequest<O>, next: FileSystem) => Answer<O>;
 } & {
   /** All operations without a method of their own: also those that later versions have. */
-  readonly otherwise?: (request: Request, next: FileSystem) => Answer;
+  readonly otherwise?: (request: FsRequest, next: FileSystem) => Answer;
 };
 
 /** A layer on the main thread, whose answers may take their time. */
@@ -358,11 +358,11 @@ export type AsyncLayer = {
   readonly name: string;
 } & {
   readonly [O in OperationName]?: (
-    request: Request<O>,
+    request: FsRequest<O>,
     next: AsyncFileSystem,
   ) => Answer<O> | Promise<Answer<O>>;
 } & {
-  readonly otherwise?: (request: Request, next: AsyncFileSystem) => Answer | Promise<Answer>;
+  readonly otherwise?: (request: FsRequest, next: AsyncFileSystem) => Answer | Promise<Answer>;
 };
 
 /**
@@ -372,9 +372,9 @@ export type AsyncLayer = {
 export type OwnFileSystem = {
   readonly name: string;
 } & {
-  readonly [O in OperationName]?: (request: Request<O>) => Answer<O> | Promise<Answer<O>>;
+  readonly [O in OperationName]?: (request: FsRequest<O>) => Answer<O> | Promise<Answer<O>>;
 } & {
-  readonly otherwise?: (request: Request) => Answer | Promise<Answer>;
+  readonly otherwise?: (request: FsRequest) => Answer | Promise<Answer>;
   /** The kernel gives so many lookups of a nodeid back; at 0 it will not name it again. */
   readonly forget?: (nodeid: number, lookups: number) => void;
 };

@@ -78,7 +78,12 @@ const SLASH = 0x2f;
 const NAME_MAX_BYTES = 255;
 
 /** Checks the bytes of a name. */
-export function checkName(writer: Writer, value: unknown, field: string, mayBeDot: boolean): Uint8Array {
+export function checkName(
+  writer: Writer,
+  value: unknown,
+  field: string,
+  mayBeDot: boolean,
+): Uint8Array {
   if (!(value instanceof Uint8Array)) return writer.fail(field, value, 'bytes (Buffer.from(text))');
   const isDot = (value.length === 1 || value.length === 2) && value.every((byte) => byte === 0x2e);
   const isSound =
@@ -98,5 +103,7 @@ export function checkBytes(
   mostBytes: number,
 ): Uint8Array {
   if (!(value instanceof Uint8Array)) return writer.fail(field, value, 'a Uint8Array');
-  return value.length <= mostBytes ? value : writer.fail(field, value, `${mostBytes} bytes at most`);
+  return value.length <= mostBytes
+    ? value
+    : writer.fail(field, value, `${mostBytes} bytes at most`);
 }
