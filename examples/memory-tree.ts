@@ -2,15 +2,8 @@
  * A small file system from scratch: a tree in memory, gone with the process.
  * Usage: node dist/examples/memory-tree.js MOUNTPOINT; Ctrl-C unmounts.
  */
-import {
-  type Attr,
-  type Entry,
-  Errno,
-  type FsRequest,
-  mountFileSystem,
-  newAttr,
-  type OwnFileSystem,
-} from 'sluicefs';
+import type { Attr, Entry, FsRequest, OwnFileSystem } from 'sluicefs';
+import { Errno, mountFileSystem, newAttr } from 'sluicefs';
 
 interface Node {
   attr: Attr;
@@ -44,19 +37,17 @@ function make({ nodeid, name, mode, caller }: FsRequest<'mkdir' | 'mknod'>): Ent
   return entryOf(node);
 }
 
-function remove(parent: number, name: Uint8Array): 0 | Errno {
-  const node = at(parent).children?.get(text(name));
+function remove({ nodeid, name }: FsRequest<'unlink' | 'rmdir'>): 0 | Errno {
+  const node = at(nodeid).children?.get(text(name));
   if (node === undefined) return Errno.ENOENT;
-  if (node.children !== undefined && node.children.size > 0) return Errno.ENOTEMPTY;
-  at(parent).children?.delete(text(name));
+  if ((node.children?.size ?? 0) > 0) return Errno.ENOTEMPTY;
+  at(nodeid).children?.delete(text(name));
   node.attr = { ...node.attr, nlink: 0 };
   return 0;
 }
 
 function resize(node: Node, sizeBytes: number): void {
-  const data = Buffer.alloc(sizeBytes);
-  node.data.copy(data);
-  node.data = data;
+  node.data = Buffer.concat([node.data, Buffer.alloc(sizeBytes)], sizeBytes);
   node.attr = { ...node.attr, sizeBytes, blocks: Math.ceil(sizeBytes / 512) };
 }
 
@@ -77,8 +68,8 @@ const tree: OwnFileSystem = {
   // Without create, open and release the kernel makes files by mknod, and reads and writes by nodeid.
   mknod: make,
   mkdir: (request) => make({ ...request, mode: request.mode | DIRECTORY }),
-  unlink: ({ nodeid, name }) => remove(nodeid, name),
-  rmdir: ({ nodeid, name }) => remove(nodeid, name),
+  unlink: remove,
+  rmdir: remove,
   read: ({ nodeid, offset, sizeBytes }) => at(nodeid).data.subarray(offset, offset + sizeBytes),
   write({ nodeid, offset, data }) {
     const node = at(nodeid);
