@@ -5,6 +5,7 @@ import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
+import { handles } from '../shared/layers/operation-table.ts';
 import { LayerWatch } from '../shared/layers/watch.ts';
 import {
   countLogsIn,
@@ -585,6 +586,7 @@ class Mount implements Daemon {
     const obstacle = this.#passthroughObstacle();
     const agreed = negotiate(ctx.u32, ctx.body >> 2, ctx.lengthBytes - IN_HEADER.SIZE, {
       ...this.#options,
+      noOpen: this.#options.noOpen || this.#hasNoOpen(),
       kernelPassthrough: obstacle === undefined,
       isStackedSource: this.#fs.isStackedSource(),
       hasAcls: ctx.config.xattrMap?.hasAcls ?? true,
@@ -620,6 +622,12 @@ class Mount implements Daemon {
     this.#logNegotiated(agreed, obstacle);
     this.#publishNegotiated(agreed);
     this.#onInitialised?.();
+  }
+
+  /** A file system without open leaves nobody to truncate then. */
+  #hasNoOpen(): boolean {
+    const own = this.#hooks.layers?.own;
+    return own !== undefined && !handles(own, 'open');
   }
 
   #passthroughObstacle(): string | undefined {

@@ -78,6 +78,8 @@ export function mountFileSystem(
     fsname: String(fileSystem?.name),
     // With ACLs the kernel would leave the umask to the file system.
     posixAcl: false,
+    // Without it the kernel clears set-id bits by setattr.
+    killprivV2: false,
     inodeFileHandles: 'never',
     ...input,
     source: NO_SOURCE,

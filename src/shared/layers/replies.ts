@@ -105,7 +105,7 @@ function encodeTimeoutMs(
   if (!isSound) w.fail('a timeout', timeoutMs, 'a number of milliseconds');
   const seconds = Math.floor(timeoutMs / 1000);
   w.number64(secondsAt, seconds, 'a timeout');
-  w.u32(nsAt, Math.floor((timeoutMs - seconds * 1000) * 1e6), 'a timeout');
+  w.u32(nsAt, Math.min(Math.round((timeoutMs - seconds * 1000) * 1e6), 999_999_999), 'a timeout');
 }
 
 function decodeEntry(from: Buffer, at: number): Entry {
