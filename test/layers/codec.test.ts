@@ -23,7 +23,7 @@ const MESSAGES: readonly (readonly [opcode: number, ...parts: Buffer[]])[] = [
   [
     OP.SETATTR,
     struct(s.SETATTR_IN, {
-      valid: 0xf7f,
+      valid: 0xe7f,
       fh: FH,
       size: 5n,
       lock_owner: BIG,

@@ -51,6 +51,8 @@ suite('layers on a mount', () => {
     assertSaid(said, /layer bad, LOOKUP: answered EIO: no answer within 300 ms/);
     assertSaid(said, /layer bad, readlink: answered EIO: .*4095 bytes at most/);
     assertSaid(said, /a lane died; it is started again/);
+    // The root, f and made: nothing of the requests that failed.
+    assert.ok(Number(facts['lookups']) <= 3, `${facts['lookups']} lookups are counted`);
   });
 
   test('on main: the same, also for who never answers, too late, or twice', async () => {
@@ -73,6 +75,7 @@ suite('layers on a mount', () => {
         '\n',
     );
     assert.equal(facts['isCounted'], true);
+    assert.equal(facts['isForgotten'], true);
     assert.equal(facts['handles'], 0);
     const trace = readFileSync(`${log}.trace`, 'utf8');
     assert.match(trace, /^mkdir uid=0 pid=\d+ .*name="d".* = nodeid \d+ \d+us lane-\d+$/m);
