@@ -83,7 +83,15 @@ export class LaneLayers {
     const unsound = checkRequest(ctx);
     if (unsound < 0) return unsound;
     const request = this.#decode();
-    return typeof request === 'number' ? request : this.#ask(request);
+    const result = typeof request === 'number' ? request : this.#ask(request);
+    if (result < 0 && isRelease(ctx.opcode)) this.#release();
+    return result;
+  }
+
+  /** The kernel sends a release once, whatever it is answered: it is done also where a layer failed. */
+  #release(): void {
+    runOperation(this.#ctx);
+    this.#ctx.finish();
   }
 
   #decode(): FsRequest | number {
@@ -130,6 +138,10 @@ export class LaneLayers {
     noteDelivered(ctx, ctx.opcode, bytes);
     return body.length;
   }
+}
+
+function isRelease(opcode: number): boolean {
+  return opcode === OP.RELEASE || opcode === OP.RELEASEDIR;
 }
 
 function reportMistake(report: Report, layer: string, operation: string, error: unknown): void {

@@ -32,6 +32,9 @@ const layer: Layer = {
         return next.lookup(request);
     }
   },
+  release() {
+    throw new Error('boom');
+  },
   readlink: () => Buffer.alloc(5000, 'x'),
 };
 

@@ -33,6 +33,8 @@ async function outcomes(names: readonly string[], mounted: Mounted): Promise<obj
      done`,
   );
   const lives = await shell('cat "$1/f"; echo new > "$1/made"; cat "$1/made"');
+  // A release comes a moment after the close.
+  for (let i = 0; i < 50 && mounted.status().handles > 0; i++) await sleep(20);
   const { lookups, handles } = mounted.status();
   return { tried: tried.trim().split('\n'), lives, lookups, handles };
 }

@@ -211,6 +211,8 @@ export class AsyncLayers {
 
   async #callBelow(visit: Visit, request: FsRequest): Promise<unknown> {
     if (this.#settings.settled.own !== undefined) return answerOfNobody(request);
+    // It was given up: what it asks for now nobody waits for.
+    if (visit.isAnswered) return Errno.EIO;
     visit.below++;
     try {
       return await this.#submit(visit, request);
@@ -237,6 +239,14 @@ export class AsyncLayers {
       this.#calls.set(id, { visit, request, resolve });
       this.#settings.submit(message);
     });
+  }
+
+  /** The kernel sends a release once, whatever it is answered: it is done also where a layer failed. */
+  #release(message: Buffer): void {
+    if (this.#settings.settled.own !== undefined) return;
+    message.writeInt32LE(0, IN_HEADER.unique);
+    message.writeInt32LE(OWN_UNIQUE_HI, IN_HEADER.unique + 4);
+    this.#settings.submit(message);
   }
 
   /** The reply to a message of submit(). The first one counts. */
@@ -312,6 +322,7 @@ export class AsyncLayers {
     visit.isAnswered = true;
     this.#settings.answer(visit.message, visit.receivedUs, result);
     visit.owed.giveBack(this.#settings.ctx);
+    if (result < 0 && isRelease(visit.opcode)) this.#release(visit.message);
     if (visit.request !== undefined) endRequest(visit.request);
   }
 
@@ -372,6 +383,10 @@ const UNKNOWN_STATISTICS: FsStatistics = {
 function opcodeFor(request: FsRequest): number {
   if (request.operation === 'readdir') return request.withEntries ? OP.READDIRPLUS : OP.READDIR;
   return OPCODES_OF[request.operation][0] as number;
+}
+
+function isRelease(opcode: number): boolean {
+  return opcode === OP.RELEASE || opcode === OP.RELEASEDIR;
 }
 
 /** Awaits what a layer answered. @param onSecond is told of each answer after the first */

@@ -3,12 +3,13 @@
  * as nothing else ends JavaScript that does not return.
  */
 import { ERRNO } from '../../shared/abi/errno.ts';
-import { ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { nowUs } from '../../shared/clock.ts';
+import { mistakeText } from '../../shared/layers/mistake.ts';
+import { OPERATION_OF } from '../../shared/layers/operation-table.ts';
 import { LayerWatch } from '../../shared/layers/watch.ts';
+import { LayerMistake } from '../../shared/layers/wire.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { reply } from '../../shared/passthrough/operations.ts';
-import { STAT } from '../../shared/stats-layout.ts';
 import type { Lanes } from '../dispatch/lanes.ts';
 
 const LEAST_TICK_MS = 20;
@@ -34,11 +35,10 @@ export function guardLanes(settings: GuardSettings): () => void {
   const look = (): void => {
     const beforeUs = nowUs() - 1000 * settings.timeoutMs;
     for (let lane = 0; lane < settings.lanes.count(); lane++) {
-      const entries = watch.entries(lane);
-      const place = watch.place(lane);
-      if (place >= 0 && watch.sinceUs(lane) < beforeUs && watch.entries(lane) === entries) {
-        giveUp(settings, watch, lane, place, entries);
-      }
+      const place = watch.giveUp(lane, beforeUs);
+      if (place < 0) continue;
+      answerFor(settings, lane, place);
+      settings.lanes.terminate(watch.threadId(lane));
     }
   };
   const timer = setInterval(look, tickMsOf(settings.timeoutMs));
@@ -46,27 +46,18 @@ export function guardLanes(settings: GuardSettings): () => void {
   return () => clearInterval(timer);
 }
 
-function giveUp(
-  { ctx, fuseFd, lanes, names, timeoutMs }: GuardSettings,
-  watch: LayerWatch,
-  lane: number,
-  place: number,
-  entries: number,
-): void {
-  const { slots, stats } = ctx.tables;
+/** EIO for the request of a lane that was given up, which keeps it and its slot. */
+function answerFor(settings: GuardSettings, lane: number, place: number): void {
+  const { ctx, fuseFd, lanes, names, timeoutMs } = settings;
+  const { slots } = ctx.tables;
   const slot = lanes.slotOf(lane);
-  // Whoever moves the slot's state answers: the lane finds TIMED_OUT and undoes what it did.
-  if (slot >= 0 && slots.timeOut(slot)) {
-    ctx.loadSlot(slot);
-    const operation = ROW_BY_OPCODE[ctx.opcode]?.name ?? String(ctx.opcode);
-    const layer = names[place] ?? String(place);
-    ctx.report(
-      'error',
-      `layer-timeout-${layer}-${operation}`,
-      `layer ${layer}, ${operation}: answered EIO: no answer within ${timeoutMs} ms; its lane gets a new thread`,
-    );
-    stats.add(STAT.TIMEOUTS, 1);
-    reply(ctx, fuseFd, -ERRNO.EIO);
-  }
-  if (watch.entries(lane) === entries) lanes.terminate(watch.threadId(lane));
+  // Not so where op_timeout has answered it already.
+  if (slot < 0 || !slots.timeOut(slot)) return;
+  ctx.loadSlot(slot);
+  const operation = OPERATION_OF[ctx.opcode] ?? String(ctx.opcode);
+  const layer = names[place] ?? String(place);
+  const mistake = new LayerMistake(`no answer within ${timeoutMs} ms; its lane gets a new thread`);
+  const text = mistakeText(layer, operation, mistake);
+  ctx.report('error', `layer-timeout-${layer}-${operation}`, text);
+  reply(ctx, fuseFd, -ERRNO.EIO);
 }

@@ -5,6 +5,7 @@ import { oneLine, SluiceError } from '../../shared/errors.ts';
 import { checkLayer, loadLayer, type ModuleToLoad } from '../../shared/layers/load.ts';
 import { DATA_OPERATIONS, handles, layeredOpcodes } from '../../shared/layers/operation-table.ts';
 import type { AsyncLayer, Layer, OwnFileSystem } from '../../shared/layers/types.ts';
+import { MOST_LAYERS } from '../../shared/layers/watch.ts';
 
 /** A layer in a module of its own, which every lane loads. */
 export interface LayerModule {
@@ -76,6 +77,8 @@ export async function settleLayers(
       'layers: modules run in the lanes, and a file system of your own on the main thread; give AsyncLayers',
     );
   }
+  if (modules.length > MOST_LAYERS)
+    throw optionError(`layers: there are more than ${MOST_LAYERS} modules`);
   if (own === undefined && layers.length === 0) return undefined;
   const loaded = await Promise.all(modules.map((module) => loadLayer(module, onlyToLook())));
   const all = [...asyncLayers, ...loaded, ...(own === undefined ? [] : [own])];

@@ -35,9 +35,9 @@ class Border extends Methods {
     const layer = this.#layer;
     const method = (layer[operation] ?? layer.otherwise) as Method | undefined;
     const request = given.operation === operation ? given : ({ ...given, operation } as FsRequest);
-    if (method === undefined) return this.#below.run(request);
-    this.#events.onEnter(this.#place);
     try {
+      if (method === undefined) return this.#below.run(request);
+      this.#events.onEnter(this.#place);
       const answer = method.call(layer, request, this.#below);
       encodeAnswer(request, answer);
       return answer;
