@@ -324,7 +324,7 @@ export type FsRequest<O extends OperationName = OperationName> = {
 /** What an operation answers: its reply, or an error as a negative number of errno(3). */
 export type Answer<O extends OperationName = OperationName> = Replies[O] | Errno;
 
-/** A file system: a method for each operation. PassthroughFs is one, and so is what stands below a layer. */
+/** A file system: a method for each operation. That of a directory is one, see openPassthrough(), and so is what stands below a layer. */
 export type FileSystem = {
   readonly [O in OperationName]: (request: Requests[O]) => Answer<O>;
 } & {
