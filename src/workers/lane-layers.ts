@@ -4,7 +4,7 @@ import { ERRNO } from '../shared/abi/errno.ts';
 import { OP } from '../shared/abi/opcodes.ts';
 import { nowUs } from '../shared/clock.ts';
 import { loadLayer, type ModuleToLoad } from '../shared/layers/load.ts';
-import { mistakeText } from '../shared/layers/mistake.ts';
+import { mistakeKey, mistakeText } from '../shared/layers/mistake.ts';
 import { layeredOpcodes } from '../shared/layers/operation-table.ts';
 import { noteDelivered, Owed } from '../shared/layers/owed.ts';
 import { BEGIN_AGAIN, PassthroughBelow } from '../shared/layers/passthrough-below.ts';
@@ -145,5 +145,5 @@ function isRelease(opcode: number): boolean {
 }
 
 function reportMistake(report: Report, layer: string, operation: string, error: unknown): void {
-  report('error', `layer-${layer}-${operation}`, mistakeText(layer, operation, error));
+  report('error', mistakeKey(layer, operation, error), mistakeText(layer, operation, error));
 }

@@ -64,7 +64,10 @@ suite('layers on a mount', () => {
     );
     assert.equal(facts['lives'], 'herenew\n');
     assertSaid(said, /layer bad-async, lookup: answered EIO: it threw Error: boom/);
-    assertSaid(said, /layer bad-async, getxattr: .*it answered twice/);
+    assertSaid(said, /layer bad-async, lookup: answered EIO: no answer within 300 ms/);
+    assertSaid(said, /layer bad-async, lookup: answered EIO: .*the entry is a string/);
+    assertSaid(said, /layer bad-async, lookup: it answered after its deadline/);
+    assertSaid(said, /layer bad-async, getxattr: it answered twice/);
   });
 
   test('that do nothing change nothing, and keep nothing', async () => {
@@ -91,6 +94,10 @@ suite('layers on a mount', () => {
     const { facts } = await play('readOnly');
     const listing = FILES.concat('f', 'link').sort().join('\n');
     assert.equal(facts['work'], `here${listing}\n${'Read-only file system\n'.repeat(7)}`);
+  });
+
+  test('on main do not keep who waits for them from being killed', async () => {
+    assert.deepEqual((await play('kill')).facts, { text: '137\nhere', isSoon: true });
   });
 
   test('on main have a bound on what they are given at once', async () => {

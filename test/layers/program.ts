@@ -66,6 +66,9 @@ const badAsync: AsyncLayer = {
         return 'text' as never;
       case 'never':
         return new Promise<never>(() => undefined);
+      case 'held':
+        await sleep(100 * LAYER_TIMEOUT_MS, undefined, { ref: false });
+        return answer;
       case 'late':
         await sleep(2 * LAYER_TIMEOUT_MS);
         return answer;
@@ -137,6 +140,15 @@ const SCENES: Readonly<Record<string, () => Promise<object>>> = {
     );
     await mounted.unmount();
     return { work };
+  },
+  /** Whether who waits for a layer can be killed. */
+  async kill() {
+    const mounted = await mount({ source, mountpoint, logFile, layers: [badAsync] });
+    const beganMs = performance.now();
+    const text = await shell('timeout -s KILL 0.5 cat "$1/held"; echo $?; cat "$1/f"');
+    const isSoon = performance.now() - beganMs < 10_000;
+    await mounted.unmount();
+    return { text, isSoon };
   },
   /** More requests at once than are let in, and than may wait. */
   async pressure() {

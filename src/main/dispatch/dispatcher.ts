@@ -414,6 +414,7 @@ export class Dispatcher {
     for (const id of this.#asyncLayers?.callsFor(lo, hi) ?? []) {
       this.#interruptOne(id, OWN_UNIQUE_HI);
     }
+    this.#asyncLayers?.interrupt(lo, hi, isBeingKilled);
     this.#interruptOne(lo, hi);
   }
 

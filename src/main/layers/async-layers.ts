@@ -8,7 +8,7 @@ import { OP, OPCODE_LIMIT } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, OUT_HEADER } from '../../shared/abi/structs.ts';
 import { Errno, isErrno } from '../../shared/layers/errno.ts';
 import { Methods } from '../../shared/layers/methods.ts';
-import { mistakeText } from '../../shared/layers/mistake.ts';
+import { mistakeKey, mistakeText } from '../../shared/layers/mistake.ts';
 import { handles, layeredOpcodes, OPCODES_OF } from '../../shared/layers/operation-table.ts';
 import { noteDelivered, Owed } from '../../shared/layers/owed.ts';
 import { decodeReply, encodeAnswer } from '../../shared/layers/replies.ts';
@@ -60,6 +60,8 @@ class Visit {
   readonly owed = new Owed();
   request!: FsRequest;
   isAnswered = false;
+  /** Answered because its caller was killed: what the layer answers later is no mistake. */
+  isCancelled = false;
   /** The layer that was entered last, for the log. */
   place = 0;
   /** Calls to the file system below that are under way; the deadline counts without them. */
@@ -71,6 +73,15 @@ class Visit {
     this.message = message;
     this.receivedUs = receivedUs;
     this.opcode = message.readUInt32LE(IN_HEADER.opcode);
+  }
+
+  /** Whether it is the request with this unique id. */
+  isOf(uniqueLo: number, uniqueHi: number): boolean {
+    const { message } = this;
+    return (
+      message.readInt32LE(IN_HEADER.unique) === uniqueLo &&
+      message.readInt32LE(IN_HEADER.unique + 4) === uniqueHi
+    );
   }
 }
 
@@ -197,7 +208,12 @@ export class AsyncLayers {
     try {
       const answer = await settled(
         method.call(stage, request, new Next(this, visit, place + 1)),
-        () => this.#report(stage.name, operation, new LayerMistake('it answered twice')),
+        () =>
+          this.#report(
+            stage.name,
+            operation,
+            new LayerMistake('it answered twice; the first one counts', 'twice'),
+          ),
       );
       encodeAnswer(request, answer);
       return answer;
@@ -276,20 +292,33 @@ export class AsyncLayers {
   /** The unique ids of calls below that were made for a request of the kernel. */
   callsFor(uniqueLo: number, uniqueHi: number): number[] {
     const ids: number[] = [];
-    for (const [id, { visit }] of this.#calls) {
-      const { message } = visit;
-      const isIt =
-        message.readInt32LE(IN_HEADER.unique) === uniqueLo &&
-        message.readInt32LE(IN_HEADER.unique + 4) === uniqueHi;
-      if (isIt) ids.push(id);
-    }
+    for (const [id, { visit }] of this.#calls) if (visit.isOf(uniqueLo, uniqueHi)) ids.push(id);
     return ids;
   }
 
+  /**
+   * A request is interrupted: EINTR, if its caller is being killed and no call below is under way.
+   * @param isBeingKilled asks about the thread with this number
+   */
+  interrupt(uniqueLo: number, uniqueHi: number, isBeingKilled: (pid: number) => boolean): void {
+    const visit = [...this.#queue, ...this.#running].find((v) => v.isOf(uniqueLo, uniqueHi));
+    if (visit === undefined || visit.below > 0) return;
+    if (!isBeingKilled(visit.message.readUInt32LE(IN_HEADER.pid))) return;
+    const queued = this.#queue.indexOf(visit);
+    if (queued >= 0) {
+      this.#queue.splice(queued, 1);
+      this.#queuedBytes -= visit.message.length;
+    }
+    visit.isCancelled = true;
+    this.#put(visit, Errno.EINTR);
+    if (this.#running.delete(visit)) this.#next();
+  }
+
   #finish(visit: Visit, answer: unknown): void {
+    if (visit.isCancelled) return;
     if (visit.isAnswered) {
-      const what = `answered ${visit.request.operation} after its deadline, when it had got EIO`;
-      this.#report(this.#nameOf(0), visit.request.operation, new LayerMistake(what));
+      const late = new LayerMistake('it answered after its deadline, when EIO was sent', 'late');
+      this.#report(this.#nameOf(0), visit.request.operation, late);
       return;
     }
     this.#put(visit, this.#bodyOf(visit, answer));
@@ -341,7 +370,7 @@ export class AsyncLayers {
     for (const visit of this.#running) {
       if (visit.below > 0 || visit.sinceMs > beforeMs) continue;
       const layer = this.#nameOf(visit.place);
-      const error = new LayerMistake(`no answer within ${timeoutMs} ms`);
+      const error = new LayerMistake(`no answer within ${timeoutMs} ms`, 'deadline');
       this.#report(layer, visit.request.operation, error);
       this.#put(visit, -ERRNO.EIO);
       this.#running.delete(visit);
@@ -359,7 +388,7 @@ export class AsyncLayers {
 
   #report(layer: string, operation: string, error: unknown): void {
     const text = mistakeText(layer, operation, error);
-    this.#settings.ctx.report('error', `layer-${layer}-${operation}`, text);
+    this.#settings.ctx.report('error', mistakeKey(layer, operation, error), text);
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { nowUs } from '../../shared/clock.ts';
-import { mistakeText } from '../../shared/layers/mistake.ts';
+import { mistakeKey, mistakeText } from '../../shared/layers/mistake.ts';
 import { OPERATION_OF } from '../../shared/layers/operation-table.ts';
 import { LayerWatch } from '../../shared/layers/watch.ts';
 import { LayerMistake } from '../../shared/layers/wire.ts';
@@ -56,8 +56,9 @@ function answerFor(settings: GuardSettings, lane: number, place: number): void {
   ctx.loadSlot(slot);
   const operation = OPERATION_OF[ctx.opcode] ?? String(ctx.opcode);
   const layer = names[place] ?? String(place);
-  const mistake = new LayerMistake(`no answer within ${timeoutMs} ms; its lane gets a new thread`);
+  const what = `no answer within ${timeoutMs} ms; its lane gets a new thread`;
+  const mistake = new LayerMistake(what, 'deadline');
   const text = mistakeText(layer, operation, mistake);
-  ctx.report('error', `layer-timeout-${layer}-${operation}`, text);
+  ctx.report('error', mistakeKey(layer, operation, mistake), text);
   reply(ctx, fuseFd, -ERRNO.EIO);
 }

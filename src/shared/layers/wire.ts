@@ -8,7 +8,15 @@ export class InexactNumber extends Error {
 }
 
 /** What a layer did wrong: its request gets EIO, and the log this message. */
-export class LayerMistake extends Error {}
+export class LayerMistake extends Error {
+  /** Of each kind the log has one line by layer and operation; the others are counted. */
+  readonly kind: 'answer' | 'deadline' | 'late' | 'twice';
+
+  constructor(message: string, kind: LayerMistake['kind'] = 'answer') {
+    super(message);
+    this.kind = kind;
+  }
+}
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
