@@ -298,7 +298,7 @@ class Mount implements Daemon {
       fdLimit,
       mayBlock: false,
       report: (level, key, message) => this.#once.log(level, key, {}, message),
-      closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
+      closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
       layered: this.#hooks.layers?.layered,
     });
@@ -442,7 +442,7 @@ class Mount implements Daemon {
       handle: () => dispatcher.handle(),
       isFull: () => dispatcher.isFull(),
     };
-    this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
+    this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#closers.push(() => clearInterval(this.#starvationTimer));
     this.#closers.push(() => clearInterval(this.#deadlineTimer));
