@@ -5,6 +5,8 @@ import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
+import { handles } from '../shared/layers/operation-table.ts';
+import { LayerWatch } from '../shared/layers/watch.ts';
 import {
   countLogsIn,
   type Logger,
@@ -34,6 +36,7 @@ import {
 } from '../shared/sys/libc.ts';
 import type { ServiceWatchdog } from '../shared/sys/service-manager.ts';
 import { packageVersion } from '../shared/version.ts';
+import type { LaneTask } from '../workers/lane.ts';
 import { ControlDesk, type Controlled } from './control/desk.ts';
 import { type ControlServer, openControl } from './control/server.ts';
 import { Deputy } from './dispatch/deputy.ts';
@@ -48,6 +51,9 @@ import {
 } from './dispatch/policy.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
+import { AsyncLayers } from './layers/async-layers.ts';
+import { guardLanes } from './layers/lane-guard.ts';
+import type { SettledLayers } from './layers/settle.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
 import { logScarcity } from './scarcity-log.ts';
 import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
@@ -106,6 +112,8 @@ export interface DaemonHooks {
   readonly ownsProcess?: boolean;
   /** Fed while the deputy receives in main's place. */
   readonly watchdog?: ServiceWatchdog | undefined;
+  /** Layers on the passthrough, or a file system in its place. */
+  readonly layers?: SettledLayers | undefined;
   /** The next two are for tests of failures. */
   /** A lane file that fails on purpose. */
   readonly laneFile?: URL;
@@ -156,6 +164,9 @@ class Mount implements Daemon {
   #lanes!: Lanes;
   #dispatcher!: Dispatcher;
   #deputy: Deputy | undefined;
+  #asyncLayers: AsyncLayers | undefined;
+  /** Where lanes say which layer they are in; undefined without layers in lanes. */
+  #layerWatch: SharedArrayBuffer | undefined;
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
   #reader: DeviceReader | undefined;
@@ -293,6 +304,7 @@ class Mount implements Daemon {
       report: (level, key, message) => this.#once.log(level, key, {}, message),
       closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+      layered: this.#hooks.layers?.layered,
     });
   }
 
@@ -332,7 +344,7 @@ class Mount implements Daemon {
         lanes: this.#options.lanes,
         spareLanes: SPARE_LANES,
         memory,
-        task: { config: ctx.config, fuseFd, wakeFd, traceFd },
+        task: { config: ctx.config, fuseFd, wakeFd, traceFd, ...this.#laneLayers() },
         logger: this.#logger,
         laneFile: this.#hooks.laneFile,
       },
@@ -342,6 +354,7 @@ class Mount implements Daemon {
         onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
         onLockAnswered: (lo, hi, isGranted) =>
           this.#dispatcher.lockWaits.answered(lo, hi, isGranted),
+        onLayerReply: (bytes) => this.#asyncLayers?.settle(bytes),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
         onRestart: () => this.#pump(),
       },
@@ -360,6 +373,49 @@ class Mount implements Daemon {
       });
     }
     this.#hooks.onLanes?.(this.#lanes);
+    this.#guardLayers(fuseFd);
+  }
+
+  // ---- layers ----
+
+  /** What lanes have to know of layers; nothing where there are none. */
+  #laneLayers(): Pick<LaneTask, 'layers' | 'answersLayers'> {
+    const { layers } = this.#hooks;
+    if (layers === undefined) return {};
+    const answersLayers = layers.asyncLayers.length > 0;
+    if (layers.modules.length === 0) return { answersLayers };
+    const watch = new SharedArrayBuffer(LayerWatch.byteLength(this.#options.lanes + SPARE_LANES));
+    this.#layerWatch = watch;
+    return { answersLayers, layers: { modules: layers.modules, watch } };
+  }
+
+  #guardLayers(fuseFd: number): void {
+    const { layers } = this.#hooks;
+    const watch = this.#layerWatch;
+    if (layers === undefined || watch === undefined) return;
+    const { moduleNames: names, timeoutMs } = layers;
+    const { ctx } = this.#fs;
+    const lanes = this.#lanes;
+    this.#closers.push(guardLanes({ ctx, fuseFd, lanes, watch, names, timeoutMs }));
+  }
+
+  #startAsyncLayers(dispatcher: Dispatcher): void {
+    const { layers: settled } = this.#hooks;
+    if (settled === undefined) return;
+    if (settled.asyncLayers.length === 0 && settled.own === undefined) return;
+    const { ctx, memory } = this.#fs;
+    const layers = new AsyncLayers({
+      ctx,
+      settled,
+      maxReplyBytes: memory.geometry.maxReplyBytes,
+      submit: (message) => dispatcher.submit(message),
+      answer: (header, receivedUs, result) => dispatcher.answerLayered(header, receivedUs, result),
+      onRoom: () => this.#pump(),
+    });
+    ctx.takeReply = (length) => layers.settle(ctx.u8.slice(ctx.reply, ctx.reply + length));
+    dispatcher.setAsyncLayers(layers);
+    this.#asyncLayers = layers;
+    this.#closers.push(() => layers.close());
   }
 
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
@@ -387,6 +443,7 @@ class Mount implements Daemon {
       this.#deputy,
     );
     this.#dispatcher = dispatcher;
+    this.#startAsyncLayers(dispatcher);
     this.#fs.ctx.fuseFd = fuseFd;
     const { slots } = this.#fs.ctx.tables;
     const sink = {
@@ -421,6 +478,9 @@ class Mount implements Daemon {
    */
   #startDeputy(fuseFd: number): void {
     if (this.#hooks.ownsProcess !== true || this.#options.lanes < 2) return;
+    // What those answer only main can take.
+    const { layers } = this.#hooks;
+    if (layers !== undefined && (layers.asyncLayers.length > 0 || layers.own !== undefined)) return;
     const { ctx, memory, traceFd } = this.#fs;
     const returnFd = this.#openEventFd();
     const { watchdog } = this.#hooks;
@@ -540,6 +600,7 @@ class Mount implements Daemon {
     const obstacle = this.#passthroughObstacle();
     const agreed = negotiate(ctx.u32, ctx.body >> 2, ctx.lengthBytes - IN_HEADER.SIZE, {
       ...this.#options,
+      noOpen: this.#options.noOpen || this.#hasNoOpen(),
       kernelPassthrough: obstacle === undefined,
       isStackedSource: this.#fs.isStackedSource(),
       hasAcls: ctx.config.xattrMap?.hasAcls ?? true,
@@ -577,9 +638,16 @@ class Mount implements Daemon {
     this.#onInitialised?.();
   }
 
+  /** A file system without open leaves nobody to truncate then. */
+  #hasNoOpen(): boolean {
+    const own = this.#hooks.layers?.own;
+    return own !== undefined && !handles(own, 'open');
+  }
+
   #passthroughObstacle(): string | undefined {
     const renamesCapability = this.#fs.ctx.config.xattrMap?.capability !== undefined;
-    return whyNoKernelPassthrough({ ...this.#options, renamesCapability });
+    const dataLayer = this.#hooks.layers?.dataLayer;
+    return whyNoKernelPassthrough({ ...this.#options, renamesCapability, dataLayer });
   }
 
   /** @param obstacle why the kernel is not to read and write by itself */

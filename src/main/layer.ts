@@ -85,6 +85,12 @@ export class PassthroughLayer {
     putReplyHeader(ctx, result);
     return ctx.u8.slice(ctx.reply, ctx.out + Math.max(result, 0));
   }
+
+  /** Where a whole message may be put, for whoever runs operations on `fs` without handle(). */
+  messageArea(): { readonly at: number; readonly bytes: number } {
+    const { slots } = this.fs.ctx.tables;
+    return { at: slots.messageAt(this.#slot), bytes: slots.largeMessageBytes() };
+  }
 }
 
 /**

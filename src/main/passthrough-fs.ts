@@ -37,6 +37,8 @@ export interface PassthroughSettings {
   readonly closeHeld: (fd: number, mount: number) => void;
   /** A lock was given up while there are lock waits. */
   readonly onUnlocked: (slot: number) => void;
+  /** Opcodes that layers in lanes have to see; undefined without such layers. */
+  readonly layered?: Uint8Array | undefined;
 }
 
 const STDERR = 2;
@@ -55,12 +57,14 @@ export class PassthroughFs {
     const { options, source, fdLimit } = settings;
     this.#settings = settings;
     const facts = probe(source);
-    this.memory = reserveMemory(geometryOf(options, fdBudgetOf(options, fdLimit), facts));
+    const { layered } = settings;
+    const fdBudget = fdBudgetOf(options, fdLimit);
+    this.memory = reserveMemory(geometryOf(options, fdBudget, facts, layered !== undefined));
     this.traceFd = openTrace(options);
     this.#procSelfFd = openProcSelfFd();
     this.ctx = new Context({
       memory: this.memory,
-      config: passthroughConfigOf(options, facts, this.#procSelfFd),
+      config: passthroughConfigOf(options, facts, this.#procSelfFd, layered),
       thread: MAIN_THREAD,
       mayBlock: settings.mayBlock,
       isInProcSelfFd: false,

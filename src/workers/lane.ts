@@ -12,7 +12,13 @@ import { laneThread } from '../shared/memory/thread-journal.ts';
 import { WorkRings } from '../shared/memory/work-rings.ts';
 import { laneLimit } from '../shared/passthrough/bulkhead.ts';
 import type { PassthroughConfig } from '../shared/passthrough/config.ts';
-import { Context, HAND_OVER, LOCK_WAIT, type LogLevel } from '../shared/passthrough/context.ts';
+import {
+  Context,
+  HAND_OVER,
+  LOCK_WAIT,
+  type LogLevel,
+  type Report,
+} from '../shared/passthrough/context.ts';
 import {
   isDeferred,
   replyOrUndo,
@@ -24,6 +30,7 @@ import { beginWork, countQueueWait, endWork } from '../shared/request-stats.ts';
 import { CLONE_FS } from '../shared/sys/constants.ts';
 import { addressOf, close, fchdir, umask, unshare, write } from '../shared/sys/libc.ts';
 import { ownThreadId } from '../shared/sys/thread-id.ts';
+import { LaneLayers, type LaneLayersTask, loadLaneLayers } from './lane-layers.ts';
 
 /** What main gives a lane at its start. */
 export interface LaneTask {
@@ -36,6 +43,10 @@ export interface LaneTask {
   /** Where trace lines go, -1 for nowhere. */
   readonly traceFd: number;
   readonly port: MessagePort;
+  /** Undefined without layers. */
+  readonly layers?: LaneLayersTask | undefined;
+  /** Whether asynchronous layers on main make requests of their own. */
+  readonly answersLayers?: boolean | undefined;
 }
 
 /** What a lane tells main, over the port. */
@@ -45,6 +56,8 @@ export type LaneMessage =
   | { readonly kind: 'handOver'; readonly slot: number }
   /** A lock on this inode was given up. */
   | { readonly kind: 'unlocked'; readonly inode: number }
+  /** The whole reply to a request that an asynchronous layer made. */
+  | { readonly kind: 'layerReply'; readonly bytes: Uint8Array }
   /** A SETLKW was answered while others wait. */
   | {
       readonly kind: 'lockAnswered';
@@ -61,9 +74,12 @@ class Lane {
   readonly #ctx: Context;
   readonly #wakeValue = new BigUint64Array(new SharedArrayBuffer(8)).fill(1n);
   readonly #wakeAddress = addressOf(this.#wakeValue);
+  /** What runs the loaded request: chosen once, so that layers cost nothing where there are none. */
+  readonly #run: (ctx: Context) => number;
   #lastMount = 0;
 
-  constructor(task: LaneTask) {
+  /** @param makeLayers makes the layers of this lane, if there are any */
+  constructor(task: LaneTask, makeLayers: ((ctx: Context) => LaneLayers) | undefined) {
     this.#task = task;
     this.#ctx = new Context({
       memory: task.memory,
@@ -78,6 +94,9 @@ class Lane {
       },
       onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
     });
+    if (task.answersLayers === true) this.#ctx.takeReply = (length) => this.#tellReply(length);
+    const layers = makeLayers?.(this.#ctx);
+    this.#run = layers === undefined ? runOperation : () => layers.run();
   }
 
   run(): void {
@@ -104,6 +123,11 @@ class Lane {
 
   #tell(message: LaneMessage): void {
     this.#task.port.postMessage(message);
+  }
+
+  #tellReply(lengthBytes: number): void {
+    const { u8, reply } = this.#ctx;
+    this.#tell({ kind: 'layerReply', bytes: u8.slice(reply, reply + lengthBytes) });
   }
 
   #hasWork(): boolean {
@@ -178,7 +202,7 @@ class Lane {
   #answer(slot: number): boolean {
     const ctx = this.#ctx;
     const { slots } = ctx.tables;
-    const result = runOperation(ctx);
+    const result = this.#run(ctx);
     // Before the reply: with it the kernel may drop its last reference to what we hold.
     ctx.finish();
     if (result === HAND_OVER || result === LOCK_WAIT) {
@@ -212,8 +236,8 @@ class Lane {
   }
 }
 
-/** The piscina task: returns when the lane was told to stop. */
-export default function lane(task: LaneTask): void {
+/** The piscina task: ends when the lane was told to stop. */
+export default async function lane(task: LaneTask): Promise<void> {
   // A working directory and umask of this thread's own: "<fd>" then names what /proc/self/fd/<fd>
   // does, and files get the mode the kernel asked for.
   const error = unshare(CLONE_FS);
@@ -222,6 +246,14 @@ export default function lane(task: LaneTask): void {
     throw new Error(`unshare(CLONE_FS): ${errnoName(error)}; allow it in the seccomp profile`);
   umask(0);
   fchdir(task.config.procSelfFd);
-  new Lane(task).run();
+  const { layers } = task;
+  if (layers === undefined) new Lane(task, undefined).run();
+  else {
+    const report: Report = (level, key, text) =>
+      task.port.postMessage({ kind: 'log', level, key, text } satisfies LaneMessage);
+    const loaded = await loadLaneLayers(layers, task.lane, report);
+    const { maxReplyBytes } = task.memory.geometry;
+    new Lane(task, (ctx) => new LaneLayers(ctx, task.lane, loaded, layers, maxReplyBytes)).run();
+  }
   task.port.close();
 }

@@ -4,13 +4,13 @@
  */
 import { readFileSync } from 'node:fs';
 import { ERRNO } from '../../shared/abi/errno.ts';
-import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
+import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
 import type { CallerTable } from '../../shared/caller-table.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
-import type { Context } from '../../shared/passthrough/context.ts';
+import { type Context, OWN_UNIQUE_HI } from '../../shared/passthrough/context.ts';
 import { countCaller } from '../../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
@@ -20,6 +20,7 @@ import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
+import type { AsyncLayers } from '../layers/async-layers.ts';
 import type { Deputy } from './deputy.ts';
 import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
@@ -65,6 +66,9 @@ export class Dispatcher {
   readonly #inPlace: InPlacePolicy | undefined;
   /** Whether main is in a call in which its deputy may receive: then rings and slots are not main's. */
   #isInCall = false;
+  /** Opcodes that asynchronous layers answer, as 1 at their place; all 0 without such layers. */
+  #layered: Uint8Array = new Uint8Array(OPCODE_LIMIT);
+  #asyncLayers: AsyncLayers | undefined;
 
   /** @param deputy with one main may make calls that a disk could delay, and act as a caller */
   constructor(
@@ -99,9 +103,36 @@ export class Dispatcher {
     return this.#queue.receiveAt();
   }
 
+  /** Asynchronous layers get what they have methods for; before the first request. */
+  setAsyncLayers(layers: AsyncLayers): void {
+    this.#asyncLayers = layers;
+    this.#layered = layers.layered;
+  }
+
+  /** Takes a request that an asynchronous layer makes: its reply goes to Context.takeReply. */
+  submit(message: Uint8Array): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(message, this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = nowUs();
+    this.#toPassthrough();
+  }
+
+  /**
+   * Answers a request that asynchronous layers have kept.
+   * @param result length of the body in the reply buffer, or -errno
+   */
+  answerLayered(header: Uint8Array, receivedUs: number, result: number): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(header.subarray(0, IN_HEADER.SIZE), this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = receivedUs;
+    replyOrUndo(ctx, this.#fuseFd, result);
+  }
+
   /** Whether main keeps so much that it has to stop reading. */
   isFull(): boolean {
-    return this.#parking.isFull();
+    return this.#parking.isFull() || this.#asyncLayers?.isFull() === true;
   }
 
   parked(): number {
@@ -110,7 +141,8 @@ export class Dispatcher {
 
   /** Requests that lanes have or are about to get. */
   inFlight(): number {
-    return this.#ctx.tables.slots.inUse() + this.#parking.count();
+    const withLayers = this.#asyncLayers?.inFlight() ?? 0;
+    return this.#ctx.tables.slots.inUse() + this.#parking.count() + withLayers;
   }
 
   /** Takes a request that the deputy has kept, and traced. */
@@ -152,10 +184,13 @@ export class Dispatcher {
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
-    else {
-      const mount = ctx.mountOf(ctx.nodeLo);
-      if (!this.#tryInPlace(mount)) this.#toLane(mount);
-    }
+    else if (this.#layered[ctx.opcode] === 1) this.#asyncLayers?.take();
+    else this.#toPassthrough();
+  }
+
+  #toPassthrough(): void {
+    const mount = this.#ctx.mountOf(this.#ctx.nodeLo);
+    if (!this.#tryInPlace(mount)) this.#toLane(mount);
   }
 
   /** @returns whether the request is answered */
@@ -316,7 +351,7 @@ export class Dispatcher {
 
   #control(): void {
     const ctx = this.#ctx;
-    if (takeForget(ctx)) return;
+    if (takeForget(ctx, this.#asyncLayers)) return;
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.hasReply === false || ctx.opcode === OP.INTERRUPT) countRequest(ctx.tables.stats, row);
     switch (ctx.opcode) {
@@ -392,10 +427,19 @@ export class Dispatcher {
    */
   #interrupt(): void {
     const ctx = this.#ctx;
-    const { slots, stats } = ctx.tables;
-    stats.add(STAT.INTERRUPTS, 1);
+    ctx.tables.stats.add(STAT.INTERRUPTS, 1);
     const lo = ctx.argLo(INTERRUPT_IN.unique);
     const hi = ctx.argHi(INTERRUPT_IN.unique);
+    for (const id of this.#asyncLayers?.callsFor(lo, hi) ?? []) {
+      this.#interruptOne(id, OWN_UNIQUE_HI);
+    }
+    this.#asyncLayers?.interrupt(lo, hi, isBeingKilled);
+    this.#interruptOne(lo, hi);
+  }
+
+  #interruptOne(lo: number, hi: number): void {
+    const ctx = this.#ctx;
+    const { slots } = ctx.tables;
     if (this.#interruptLock(lo, hi)) return;
     const slot = slots.findQueued(lo, hi);
     if (slot >= 0) {

@@ -18,7 +18,7 @@ import {
 } from '../../shared/abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
 import { statxInto } from '../../shared/passthrough/attributes.ts';
-import { NEGOTIATED } from '../../shared/passthrough/config.ts';
+import { IN_PLACE, NEGOTIATED } from '../../shared/passthrough/config.ts';
 import { type Context, SCRATCH } from '../../shared/passthrough/context.ts';
 import { IN_PLACE_BYTES } from '../../shared/passthrough/in-place.ts';
 import {
@@ -73,13 +73,12 @@ const QUICK = [
   OP.STATX,
 ];
 
-const isQuick = new Uint8Array(OPCODE_LIMIT);
-for (const opcode of QUICK) isQuick[opcode] = 1;
-
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
   readonly #ctx: Context;
+  /** By opcode: 1 for what is quick, and no layer has to see. */
+  readonly #isQuick = new Uint8Array(OPCODE_LIMIT);
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
   readonly #restsUntilUs = new Float64Array(MOUNT_CAPACITY);
   /** By backing mount: calls to be watched. */
@@ -89,6 +88,9 @@ export class InPlacePolicy {
 
   constructor(ctx: Context) {
     this.#ctx = ctx;
+    for (const opcode of QUICK) {
+      if (ctx.config.inPlace[opcode] !== IN_PLACE.NEVER) this.#isQuick[opcode] = 1;
+    }
   }
 
   /**
@@ -98,7 +100,7 @@ export class InPlacePolicy {
    */
   mayBeBold(mount: number): boolean {
     const ctx = this.#ctx;
-    if (ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
+    if (ctx.opcode >= OPCODE_LIMIT || this.#isQuick[ctx.opcode] === 0) return false;
     if (!this.#mayCall(mount)) return false;
     switch (ctx.opcode) {
       case OP.RELEASE:

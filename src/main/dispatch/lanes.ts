@@ -25,6 +25,8 @@ export interface LaneEvents {
   onUnlocked(inode: number): void;
   /** A lane has answered a SETLKW. */
   onLockAnswered(uniqueLo: number, uniqueHi: number, isGranted: boolean): void;
+  /** A request of an asynchronous layer has its reply. */
+  onLayerReply(bytes: Uint8Array): void;
   onReport(level: LogLevel, key: string, text: string): void;
   /** A lane died and was started again; its slot is free. */
   onRestart(): void;
@@ -112,6 +114,17 @@ export class Lanes {
     return this.#pool.threads;
   }
 
+  /** The slot a lane works at, -1 for none. */
+  slotOf(lane: number): number {
+    return this.#journals[lane]?.slot() ?? -1;
+  }
+
+  /** Ends a lane's thread, whatever JavaScript it is in; it is started again. */
+  terminate(threadId: number): void {
+    const thread = this.#pool.threads.find((worker) => worker.threadId === threadId);
+    thread?.terminate().catch(() => undefined);
+  }
+
   /** Wakes one sleeping lane. The first that sleeps: a lane that has just run is warm. */
   wakeOne(): boolean {
     for (const journal of this.#journals) if (journal.wake()) return true;
@@ -188,6 +201,9 @@ export class Lanes {
         break;
       case 'unlocked':
         this.#events.onUnlocked(message.inode);
+        break;
+      case 'layerReply':
+        this.#events.onLayerReply(message.bytes);
         break;
       case 'lockAnswered':
         this.#events.onLockAnswered(message.uniqueLo, message.uniqueHi, message.isGranted);

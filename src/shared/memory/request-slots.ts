@@ -15,7 +15,8 @@ const WRITE_PAYLOAD_AT = 80;
 export const SMALL_SLOT_BYTES = 2 * PAGE_SIZE;
 /** The longest message a small slot takes: a WRITE of one page. */
 export const SMALL_MESSAGE_BYTES = PAGE_SIZE + WRITE_PAYLOAD_AT;
-const MESSAGE_AT = PAGE_SIZE - WRITE_PAYLOAD_AT;
+/** Bytes from a page's start to a message, so that a WRITE's payload stands on the next page. */
+export const MESSAGE_AT = PAGE_SIZE - WRITE_PAYLOAD_AT;
 
 /** In the place of a mount: the request waits for a lock. */
 export const TO_LOCK_WAITS = -1;

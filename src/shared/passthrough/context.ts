@@ -29,6 +29,9 @@ export const HAND_OVER = -0x10001;
 /** SETLKW met another's lock: to be tried again. */
 export const LOCK_WAIT = -0x10002;
 
+/** In the high word of a unique id: the request is no kernel's, whose ids do not get so far. */
+export const OWN_UNIQUE_HI = 1 << 30;
+
 /** Offsets in a thread's scratch memory. */
 export const SCRATCH = {
   STATX: 0,
@@ -132,6 +135,11 @@ export class Context {
   isBold = false;
   /** The connection to the kernel; -1 while there is none. */
   fuseFd = -1;
+  /**
+   * Takes replies to requests with OWN_UNIQUE_HI, so many bytes of the reply buffer. Undefined where no
+   * asynchronous layer makes any, as it is without layers.
+   */
+  takeReply: ((lengthBytes: number) => void) | undefined;
   /** Set when this thread may not go on: its privileges could not be restored. */
   isUnsafe = false;
 

@@ -12,7 +12,7 @@ import { countReply, countRequest } from '../request-stats.ts';
 import { STAT } from '../stats-layout.ts';
 import { write as writeBytes } from '../sys/libc.ts';
 import { getattr, setattr, statxOperation } from './attributes.ts';
-import { type Context, DEFER, HAND_OVER } from './context.ts';
+import { type Context, DEFER, HAND_OVER, OWN_UNIQUE_HI } from './context.ts';
 import { copyRange, copyRange64, fallocateFile, lseekFile, read, write } from './data.ts';
 import { readdir, readdirplus, undoListing } from './directories.ts';
 import { syncDirectories } from './directory-sync.ts';
@@ -108,11 +108,8 @@ function makeOperations(rows: readonly (readonly [number, Operation])[]): Operat
   return operations;
 }
 
-/**
- * Runs the loaded request by its opcode, and turns a throw into EIO.
- * @returns as an Operation
- */
-export function runOperation(ctx: Context): number {
+/** Whether the loaded request can be run: 0, or -errno. */
+export function checkRequest(ctx: Context): number {
   const row = ctx.opcode < OPCODE_LIMIT ? ROW_BY_OPCODE[ctx.opcode] : undefined;
   if (row === undefined) return -ERRNO.ENOSYS;
   // Somebody else's ids are no ids to act by.
@@ -122,6 +119,16 @@ export function runOperation(ctx: Context): number {
     if (!areExtensionsSound(ctx, row.inSizeBytes)) return -ERRNO.EINVAL;
     if (findSecurityContext(ctx) < 0) return -ERRNO.EINVAL;
   }
+  return 0;
+}
+
+/**
+ * Runs the loaded request by its opcode, and turns a throw into EIO.
+ * @returns as an Operation
+ */
+export function runOperation(ctx: Context): number {
+  const unsound = checkRequest(ctx);
+  if (unsound < 0) return unsound;
   try {
     const result = OPERATIONS[ctx.opcode](ctx);
     if (result < 0 || !ctx.config.syncDirectories) return result;
@@ -130,12 +137,16 @@ export function runOperation(ctx: Context): number {
     return error < 0 ? error : result;
   } catch (error) {
     ctx.becomeSelf();
-    reportException(ctx, row.name, error);
+    reportException(ctx, opcodeLabel(ctx.opcode), error);
     recoverThread(ctx, ctx.tables.thread, ctx.tables.journal);
     undoEffects(ctx, ctx.tables.journal, ctx.reply);
     ctx.restoreFsetid();
     return -ERRNO.EIO;
   }
+}
+
+function opcodeLabel(opcode: number): string {
+  return ROW_BY_OPCODE[opcode]?.name ?? String(opcode);
 }
 
 /** Counts a throw, which is a defect, and logs it once for each `what`. */
@@ -172,6 +183,7 @@ export function putReplyHeader(ctx: Context, result: number): number {
  * @returns whether the kernel took it
  */
 export function reply(ctx: Context, fuseFd: number, result: number): boolean {
+  if (ctx.takeReply !== undefined && isOwnRequest(ctx)) return replyToLayer(ctx, fuseFd, result);
   ctx.tracer?.reply(ctx, result);
   // Before the reply: what the caller does next must not go by the old mode.
   if (ctx.isStale) invalidateAttributes(ctx, fuseFd);
@@ -193,6 +205,17 @@ export function reply(ctx: Context, fuseFd: number, result: number): boolean {
     }
     return false;
   }
+}
+
+/** Answers a request that an asynchronous layer made, and no kernel knows. */
+function replyToLayer(ctx: Context, fuseFd: number, result: number): boolean {
+  if (ctx.isStale) invalidateAttributes(ctx, fuseFd);
+  ctx.takeReply?.(putReplyHeader(ctx, result));
+  return true;
+}
+
+function isOwnRequest(ctx: Context): boolean {
+  return (ctx.uniqueHi() & OWN_UNIQUE_HI) !== 0;
 }
 
 /** Answers, and takes back what the operation counted when the kernel will not hear of it. */
@@ -241,18 +264,29 @@ export function recoverThread(ctx: Context, thread: number, journal: ThreadJourn
   journal.setMountRef(-1);
 }
 
-/** FORGET and BATCH_FORGET, which have no reply. @returns whether the request was one of them */
-export function takeForget(ctx: Context): boolean {
+/** Takes lookups of nodeids that are not the passthrough's. */
+export interface ForeignForget {
+  /** @returns whether they were its own */
+  forget(nodeid: number, lookups: number): boolean;
+}
+
+/**
+ * FORGET and BATCH_FORGET, which have no reply.
+ * @param foreign is asked first
+ * @returns whether the request was one of them
+ */
+export function takeForget(ctx: Context, foreign?: ForeignForget): boolean {
   if (ctx.opcode !== OP.FORGET && ctx.opcode !== OP.BATCH_FORGET) return false;
   countRequest(ctx.tables.stats, ROW_BY_OPCODE[ctx.opcode]);
-  if (ctx.opcode === OP.FORGET) forget(ctx);
-  else batchForget(ctx);
+  if (ctx.opcode === OP.FORGET) forget(ctx, foreign);
+  else batchForget(ctx, foreign);
   return true;
 }
 
-function forget(ctx: Context): void {
+function forget(ctx: Context, foreign: ForeignForget | undefined): void {
   forgetOne(
     ctx,
+    foreign,
     ctx.nodeLo,
     ctx.nodeHi,
     ctx.argLo(FORGET_IN.nlookup),
@@ -260,13 +294,14 @@ function forget(ctx: Context): void {
   );
 }
 
-function batchForget(ctx: Context): void {
+function batchForget(ctx: Context, foreign: ForeignForget | undefined): void {
   const room = ctx.lengthBytes - IN_HEADER.SIZE - BATCH_FORGET_IN.SIZE;
   const count = Math.min(ctx.arg32(BATCH_FORGET_IN.count), Math.floor(room / FORGET_ONE.SIZE));
   for (let i = 0; i < count; i++) {
     const at = BATCH_FORGET_IN.SIZE + i * FORGET_ONE.SIZE;
     forgetOne(
       ctx,
+      foreign,
       ctx.argLo(at + FORGET_ONE.nodeid),
       ctx.argHi(at + FORGET_ONE.nodeid),
       ctx.argLo(at + FORGET_ONE.nlookup),
@@ -278,6 +313,7 @@ function batchForget(ctx: Context): void {
 /** Counts above 2^31 never come about; they saturate. */
 function forgetOne(
   ctx: Context,
+  foreign: ForeignForget | undefined,
   nodeLo: number,
   nodeHi: number,
   countLo: number,
@@ -285,6 +321,7 @@ function forgetOne(
 ): void {
   if (nodeLo === FUSE_ROOT_ID && nodeHi === 0) return;
   const count = countHi !== 0 || countLo < 0 ? 0x7fffffff : countLo;
+  if (foreign?.forget(nodeHi * 0x100000000 + (nodeLo >>> 0), count) === true) return;
   ctx.forget(nodeLo, nodeHi, count);
 }
 
