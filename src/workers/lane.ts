@@ -31,6 +31,7 @@ export interface LaneTask {
   readonly lane: number;
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
+  /** -1: replies go to main. */
   readonly fuseFd: number;
   /** An eventfd that wakes main. */
   readonly wakeFd: number;
@@ -44,6 +45,8 @@ export type LaneMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'handOver'; readonly slot: number }
+  /** The reply to a request, where there is no connection to write it to. */
+  | { readonly kind: 'reply'; readonly reply: Uint8Array }
   /** A lock on this inode was given up. */
   | { readonly kind: 'unlocked'; readonly inode: number }
   /** A SETLKW was answered while others wait. */
@@ -83,6 +86,7 @@ class Lane {
 
   run(): void {
     this.#ctx.fuseFd = this.#task.fuseFd;
+    if (this.#task.fuseFd < 0) this.#ctx.deliver = (reply) => this.#tellReply(reply);
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
     const error = this.#ctx.credentials.dropGroups();
@@ -105,6 +109,11 @@ class Lane {
 
   #tell(message: LaneMessage): void {
     this.#task.port.postMessage(message);
+  }
+
+  #tellReply(reply: Uint8Array): boolean {
+    this.#tell({ kind: 'reply', reply });
+    return true;
   }
 
   #hasWork(): boolean {

@@ -131,6 +131,11 @@ export class Context {
   isBold = false;
   /** The connection to the kernel; -1 while there is none. */
   fuseFd = -1;
+  /**
+   * Who takes whole replies where there is no connection to write them to; undefined where there is.
+   * @returns false if the request was answered before
+   */
+  deliver: ((reply: Uint8Array) => boolean) | undefined;
   /** Set when this thread may not go on: its privileges could not be restored. */
   isUnsafe = false;
 
