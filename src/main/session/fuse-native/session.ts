@@ -128,7 +128,8 @@ export class FuseNativeSession implements RequestSource {
     this.#device = device;
     rememberMount(device);
     const { libfuse } = this.#package;
-    this.#logger.info({ libfuse, limits: LIMITS }, 'mounted by fuse-native');
+    const { connection, how } = device;
+    this.#logger.info({ libfuse, connection, how, limits: LIMITS }, 'mounted by fuse-native');
     this.#endTimer = setInterval(() => {
       if (!hasEnded(device.fuseFd)) return;
       clearInterval(this.#endTimer);
@@ -163,17 +164,18 @@ export class FuseNativeSession implements RequestSource {
   #libfuseOptions(): string {
     const o = this.#options;
     const { maxWriteBytes } = this.negotiated();
-    const flags = FLAG_NAMES.filter(([bit]) => (o.mountFlags & bit) !== 0);
+    const flags = FLAG_NAMES.map(([bit, on, off]) => ((o.mountFlags & bit) !== 0 ? on : off));
     return [
       `fsname=${escapeOption(o.fsname)}`,
       'subtype=sluice',
       o.readOnly ? 'ro' : 'rw',
-      ...flags.map(([, name]) => name),
+      ...flags.filter((name) => name !== undefined),
       ...(o.defaultPermissions ? ['default_permissions'] : []),
       'use_ino',
       // We have looked, and said so.
       'nonempty',
       'big_writes',
+      'atomic_o_trunc',
       `max_write=${maxWriteBytes}`,
       `max_read=${maxWriteBytes}`,
       `max_readahead=${MAX_DATA_BYTES}`,
@@ -187,9 +189,10 @@ export class FuseNativeSession implements RequestSource {
   }
 }
 
-const FLAG_NAMES: readonly (readonly [number, string])[] = [
-  [MS_NOSUID, 'nosuid'],
-  [MS_NODEV, 'nodev'],
+/** What libfuse calls the flags, and the absence of those that it sets by default. */
+const FLAG_NAMES: readonly (readonly [bit: number, on: string, off?: string])[] = [
+  [MS_NOSUID, 'nosuid', 'suid'],
+  [MS_NODEV, 'nodev', 'dev'],
   [MS_NOEXEC, 'noexec'],
   [MS_NOATIME, 'noatime'],
   [MS_SYNCHRONOUS, 'sync'],
