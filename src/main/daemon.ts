@@ -377,7 +377,7 @@ class Mount implements Daemon {
       handle: () => dispatcher.handle(),
       isFull: () => dispatcher.isFull(),
     };
-    this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
+    this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;

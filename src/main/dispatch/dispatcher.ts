@@ -340,6 +340,7 @@ export class Dispatcher {
   #tryBoldly(mount: number): boolean {
     const ctx = this.#ctx;
     ctx.isBold = true;
+    this.#inPlace?.begins(mount);
     this.#deputy?.beginCall();
     try {
       return answerInPlace(ctx);
@@ -347,7 +348,7 @@ export class Dispatcher {
       if (this.#deputy?.endCall() === false) this.#session.onQueued();
       ctx.isBold = false;
       if (this.#unclosed.length > 0) this.#retryCloses();
-      this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);
+      this.#inPlace?.ended(mount, nowUs() - ctx.receivedUs);
       if (ctx.isUnsafe) this.#session.onUnsafe();
     }
   }

@@ -1,7 +1,7 @@
 /**
  * What main answers itself although the disk could delay it. A hop to a lane and back costs more than
- * most calls on a local file system do, so main makes them as long as they are quick: a call that was
- * slow sends the requests of its backing mount to the lanes for a while.
+ * most calls on a local file system do, so main makes them as long as they are quick: calls that wait
+ * for the disk send the requests of their backing mount to the lanes for a while.
  *
  * Never here: fsync and whatever may take any time by its nature, cold reads (RWF_NOWAIT says so),
  * opens by file handle, other than local file systems.
@@ -18,12 +18,15 @@ import {
 } from '../../shared/abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
-import type { Context } from '../../shared/passthrough/context.ts';
+import { type Context, SCRATCH } from '../../shared/passthrough/context.ts';
 import { IN_PLACE_BYTES } from '../../shared/passthrough/in-place.ts';
-import { O_TRUNC } from '../../shared/sys/constants.ts';
+import { O_TRUNC, RUSAGE, RUSAGE_THREAD } from '../../shared/sys/constants.ts';
+import { getrusage } from '../../shared/sys/libc.ts';
 
-/** A call that takes longer was delayed by something. */
+/** A call that takes longer was delayed by something: a disk, or another program on our CPU. */
 const SLOW_CALL_US = 1000;
+/** After a slow call so many are watched, to tell one from the other. */
+const WATCHED_CALLS = 64;
 /** For so many times its length main keeps away from the mount, within bounds. */
 const REST_FACTOR = 20;
 const SHORTEST_REST_US = 20_000;
@@ -68,6 +71,10 @@ export class InPlacePolicy {
   readonly #ctx: Context;
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
   readonly #restsUntilUs = new Float64Array(MOUNT_CAPACITY);
+  /** By backing mount: calls to be watched. */
+  readonly #watched = new Int32Array(MOUNT_CAPACITY);
+  /** Waits of this thread before the call under way, if it is watched. */
+  #waitsBefore = 0;
 
   constructor(ctx: Context) {
     this.#ctx = ctx;
@@ -106,11 +113,30 @@ export class InPlacePolicy {
     }
   }
 
-  /** A bold call has ended. */
-  took(mount: number, elapsedUs: number): void {
+  /** A bold call begins. */
+  begins(mount: number): void {
+    if (this.#watched[mount] > 0) this.#waitsBefore = this.#waits();
+  }
+
+  /**
+   * A bold call has ended. The first slow one proves nothing: main may have waited for its CPU. Where
+   * one that is watched waited for something else, main keeps away.
+   */
+  ended(mount: number, elapsedUs: number): void {
+    const isWatched = this.#watched[mount] > 0;
+    if (isWatched) this.#watched[mount]--;
     if (elapsedUs < SLOW_CALL_US) return;
+    this.#watched[mount] = WATCHED_CALLS;
+    if (!isWatched || this.#waits() === this.#waitsBefore) return;
     const restUs = Math.min(LONGEST_REST_US, Math.max(SHORTEST_REST_US, REST_FACTOR * elapsedUs));
     this.#restsUntilUs[mount] = this.#ctx.receivedUs + elapsedUs + restUs;
+  }
+
+  /** How often this thread has waited for anything but its CPU (ru_nvcsw), modulo 2^32. */
+  #waits(): number {
+    const ctx = this.#ctx;
+    getrusage(RUSAGE_THREAD, ctx.scratchAddress(SCRATCH.RUSAGE));
+    return ctx.u32[(ctx.scratch + SCRATCH.RUSAGE + RUSAGE.nvcsw) >> 2];
   }
 
   #mountOf(slot: number): number {

@@ -51,6 +51,7 @@ export const SCRATCH = {
   BACKING_MAP: 1216,
   /** A name of an extended attribute, with its NUL. */
   XATTR_NAME: 1280,
+  RUSAGE: 1792,
   NOTIFICATION: 2048,
   DIRENTS: 4096,
 } as const;

@@ -101,6 +101,7 @@ const c = {
   exitNow: declare('_exit', 'void', ['int']),
   getrlimit: declare('getrlimit64', 'int', ['int', 'uintptr_t']),
   setrlimit: declare('setrlimit64', 'int', ['int', 'uintptr_t']),
+  getrusage: declare('getrusage', 'int', ['int', 'uintptr_t']),
   syscall2: rawSyscall(2),
   syscall3: rawSyscall(3),
   syscall4: rawSyscall(4),
@@ -511,6 +512,11 @@ export function socketpair(domain: number, type: number, protocol: number, fds: 
 /** recvmsg(2). */
 export function recvmsg(fd: number, message: number, flags: number): number {
   return result(c.recvmsg(fd, message, flags));
+}
+
+/** getrusage(2); `usage` is the address of a struct rusage. */
+export function getrusage(who: number, usage: number): number {
+  return result(c.getrusage(who, usage));
 }
 
 /** getrlimit(2); `limits` is the address of two 64-bit cells, soft then hard. */
