@@ -9,6 +9,7 @@ import { projectRoot } from '../harness/paths.ts';
 import { run, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { assertRefused } from '../input/refusal.ts';
+import { ANY_PORT, ask, urlOf } from '../metrics/scrape.ts';
 
 const ENGINE = '--engine=fuse-native';
 const TIMEOUT_MS = 60_000;
@@ -54,8 +55,7 @@ suite('engine=fuse-native', { timeout: TIMEOUT_MS }, () => {
   });
 
   test('log, status and metrics tell the engine', async () => {
-    const [dir] = (await tempDirs('socket')) as [string];
-    const { mount, mnt } = await mounted([`--metrics-socket=${dir}/m`]);
+    const { mount, mnt } = await mounted([ANY_PORT]);
     assert.equal(messageOf(mount, 'negotiated')?.['engine'], 'fuse-native');
     const status = await run(process.execPath, [
       join(projectRoot, 'dist/src/main/cli.js'),
@@ -63,9 +63,9 @@ suite('engine=fuse-native', { timeout: TIMEOUT_MS }, () => {
       mnt,
     ]);
     assert.match(status.stdout, /engine fuse-native/);
-    const metrics = await run('curl', ['-s', '--unix-socket', `${dir}/m`, 'http://x/metrics']);
-    assert.match(metrics.stdout, /sluice_session_info\{.*engine="fuse-native"\} 1/);
-    assert.match(metrics.stdout, /sluice_ready 1/);
+    const { body } = await ask(urlOf(mount), '/metrics');
+    assert.match(body, /^sluice_session_info\{.*engine="fuse-native".*\} 1$/m);
+    assert.match(body, /^sluice_ready 1$/m);
     await mount.stop();
   });
 

@@ -58,7 +58,7 @@ export async function mountInstance(
   } catch (cause) {
     throw new SluiceError(
       'ERR_SLUICE_MOUNT',
-      `libfuse cannot mount on ${mountpoint}; it says why on stderr`,
+      `libfuse cannot mount on ${mountpoint}; see its words above this line, if it had any, and whether engine=dev can`,
       { cause },
     );
   }
