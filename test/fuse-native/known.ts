@@ -15,17 +15,10 @@ const MILLISECONDS =
   'fuse-native carries times in whole milliseconds from 1970 on, and both or none';
 
 export const NATIVE_DIFFERENCES: readonly NativeDifference[] = [
-  ...[
-    'EXCHANGE swaps',
-    'NOREPLACE keeps what is there',
-    'WHITEOUT leaves a whiteout, and flags that contradict are EINVAL',
-  ].map((what) => ({ name: `rename/${what}`, reason: NO_CALLBACK })),
-  ...['fallocate', 'fallocate with KEEP_SIZE', 'punching a hole', 'zeroing a range'].map(
-    (what) => ({
-      name: `opening/set-id bits go as Linux takes them: ${what}`,
-      reason: NO_CALLBACK,
-    }),
-  ),
+  ...['EXCHANGE swaps', 'NOREPLACE keeps what is there'].map((what) => ({
+    name: `rename/${what}`,
+    reason: NO_CALLBACK,
+  })),
   ...['allocate', 'KEEP_SIZE', 'PUNCH_HOLE', 'ZERO_RANGE', 'ZERO_RANGE and KEEP_SIZE'].map(
     (mode) => ({
       name: `data/fallocate: ${mode}`,
@@ -72,7 +65,6 @@ export const NATIVE_DIFFERENCES: readonly NativeDifference[] = [
   ...[
     'times/are kept to the nanosecond, before 1970 and after 2038',
     'times/times that were set stay when the file is closed',
-    'times/UTIME_NOW and UTIME_OMIT choose',
   ].map((name) => ({ name, reason: MILLISECONDS })),
   { name: 'times/a file is born when it is made', reason: `statx: ${NO_CALLBACK}` },
 ];
