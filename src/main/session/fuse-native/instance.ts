@@ -14,19 +14,26 @@ const instances: FuseInstance[] = [];
 /** The addon copies the options to a buffer of this size, and the path of the mount too. */
 const ADDON_STRING_BYTES = 1024;
 
+export interface MountedInstance {
+  readonly instance: FuseInstance;
+  /** The descriptor of /dev/fuse that libfuse reads; -1 if it is gone already. */
+  readonly fuseFd: number;
+  /** Resolves when libfuse has the kernel's FUSE_INIT. */
+  readonly initialised: Promise<void>;
+}
+
 /**
  * Mounts.
  * @param onThrow hears of a throw in a callback, which is answered EIO
- * @returns the descriptor of /dev/fuse that libfuse reads, once the kernel's FUSE_INIT is answered
  * @throws SluiceError
  */
-export async function mountInstance(
+export function mountInstance(
   { Fuse, addon }: FuseNative,
   mountpoint: string,
   options: string,
   operations: PathOperations,
   onThrow: OnThrow,
-): Promise<{ instance: FuseInstance; fuseFd: number }> {
+): MountedInstance {
   for (const [what, text] of [
     ['mountpoint', mountpoint],
     ['options', options],
@@ -63,8 +70,7 @@ export async function mountInstance(
     );
   }
   const fuseFd = fuseDescriptors().find((fd) => !before.includes(fd)) ?? -1;
-  await initialised;
-  return { instance, fuseFd };
+  return { instance, fuseFd, initialised };
 }
 
 /** The mount has ended: the addon's handle does not keep the event loop alive any more. */

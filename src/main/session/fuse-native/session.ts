@@ -23,11 +23,13 @@ import type { Negotiated } from '../init.ts';
 import {
   abortConnection,
   connectionNumber,
+  discardMount,
   givenDescriptor,
   type MountedDevice,
   rememberMount,
 } from '../mount.ts';
 import { hasEnded } from '../unmount.ts';
+import { within } from '../unmount-pool.ts';
 import { type FuseInstance, type FuseNative, loadFuseNative } from './binding.ts';
 import { letGo, mountInstance } from './instance.ts';
 import { PathOperations } from './path-operations.ts';
@@ -39,6 +41,7 @@ const MAX_DATA_BYTES = 128 * 1024;
 const PROTOCOL_MINOR = 19;
 /** How often it is looked whether the mount is still there: libfuse tells nobody. */
 const END_CHECK_MS = 100;
+const INIT_TIMEOUT_MS = 20_000;
 
 /** What goes with the path API and not with this engine; said once at the start. */
 const LIMITS =
@@ -66,6 +69,8 @@ export class FuseNativeSession implements RequestSource {
   readonly #options: Options;
   readonly #logger: Logger;
   readonly #channel = new RequestChannel();
+  /** Keys of what was said once. */
+  readonly #noted = new Set<string>();
   #instance: FuseInstance | undefined;
   #device: MountedDevice | undefined;
   #endTimer: NodeJS.Timeout | undefined;
@@ -116,7 +121,7 @@ export class FuseNativeSession implements RequestSource {
    */
   async mount(mountpoint: string, onEnd: (end: NativeEnd) => void): Promise<MountedDevice> {
     const note = (key: string, message: string) => this.#noteOnce(key, message);
-    const { instance, fuseFd } = await mountInstance(
+    const { instance, fuseFd, initialised } = mountInstance(
       this.#package,
       mountpoint,
       this.#libfuseOptions(),
@@ -127,6 +132,18 @@ export class FuseNativeSession implements RequestSource {
     const device = adopt(fuseFd, mountpoint);
     this.#device = device;
     rememberMount(device);
+    if (
+      (await within(
+        INIT_TIMEOUT_MS,
+        initialised.then(() => true),
+      )) === undefined
+    ) {
+      discardMount(device);
+      throw new SluiceError(
+        'ERR_SLUICE_KERNEL',
+        `libfuse had no FUSE_INIT for ${mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; try engine=dev`,
+      );
+    }
     const { libfuse } = this.#package;
     const { connection, how } = device;
     this.#logger.info({ libfuse, connection, how, limits: LIMITS }, 'mounted by fuse-native');
@@ -152,8 +169,6 @@ export class FuseNativeSession implements RequestSource {
     if (this.#instance !== undefined) letGo(this.#package, this.#instance);
     this.#instance = undefined;
   }
-
-  readonly #noted = new Set<string>();
 
   #noteOnce(key: string, message: string): void {
     if (this.#noted.has(key)) return;
