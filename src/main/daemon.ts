@@ -299,7 +299,7 @@ class Mount implements Daemon {
       fdLimit,
       mayBlock: false,
       report: (level, key, message) => this.#once.log(level, key, {}, message),
-      closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
+      closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
     });
   }

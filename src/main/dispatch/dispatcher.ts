@@ -22,6 +22,7 @@ import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
+import { close } from '../../shared/sys/libc.ts';
 import type { CallerTable } from '../control/caller-table.ts';
 import type { Deputy } from './deputy.ts';
 import { InPlacePolicy } from './in-place.ts';
@@ -258,8 +259,19 @@ export class Dispatcher {
     this.#ctx.tables.stats.set(STAT.PARKED_NOW, this.#parking.count());
   }
 
-  /** Has a lane close a descriptor that may be the last of an unlinked file. */
-  closeInLane(fd: number, mount: number): void {
+  /** Closes a descriptor that may be the last of an unlinked file. */
+  closeHeld(fd: number, mount: number): void {
+    if (this.#inPlace?.mayClose(fd, mount) !== true) {
+      this.#closeInLane(fd, mount);
+      return;
+    }
+    const startUs = nowUs();
+    this.#beginCall(mount);
+    close(fd);
+    this.#endCall(mount, startUs);
+  }
+
+  #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
     const mustWait = this.#ctx.isBold || rings.depth(mount) >= rings.capacity >> 1;
@@ -339,18 +351,26 @@ export class Dispatcher {
    */
   #tryBoldly(mount: number): boolean {
     const ctx = this.#ctx;
-    ctx.isBold = true;
-    this.#inPlace?.begins(mount);
-    this.#deputy?.beginCall();
+    this.#beginCall(mount);
     try {
       return answerInPlace(ctx);
     } finally {
-      if (this.#deputy?.endCall() === false) this.#session.onQueued();
-      ctx.isBold = false;
-      if (this.#unclosed.length > 0) this.#retryCloses();
-      this.#inPlace?.ended(mount, nowUs() - ctx.receivedUs);
+      this.#endCall(mount, ctx.receivedUs);
       if (ctx.isUnsafe) this.#session.onUnsafe();
     }
+  }
+
+  #beginCall(mount: number): void {
+    this.#ctx.isBold = true;
+    this.#inPlace?.begins(mount);
+    this.#deputy?.beginCall();
+  }
+
+  #endCall(mount: number, startUs: number): void {
+    if (this.#deputy?.endCall() === false) this.#session.onQueued();
+    this.#ctx.isBold = false;
+    if (this.#unclosed.length > 0) this.#retryCloses();
+    this.#inPlace?.ended(mount, nowUs() - startUs);
   }
 
   #toLane(mount: number): void {
@@ -370,7 +390,7 @@ export class Dispatcher {
     const waiting = this.#unclosed;
     if (waiting.length === 0) return;
     this.#unclosed = [];
-    for (const { fd, mount } of waiting) this.closeInLane(fd, mount);
+    for (const { fd, mount } of waiting) this.#closeInLane(fd, mount);
   }
 
   /**

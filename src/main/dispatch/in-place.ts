@@ -17,16 +17,27 @@ import {
   WRITE_IN,
 } from '../../shared/abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
+import { statxInto } from '../../shared/passthrough/attributes.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import { type Context, SCRATCH } from '../../shared/passthrough/context.ts';
 import { IN_PLACE_BYTES } from '../../shared/passthrough/in-place.ts';
-import { O_TRUNC, RUSAGE, RUSAGE_THREAD } from '../../shared/sys/constants.ts';
+import {
+  O_TRUNC,
+  RUSAGE,
+  RUSAGE_THREAD,
+  S_IFMT,
+  S_IFREG,
+  STATX,
+  STATX_BASIC_STATS,
+} from '../../shared/sys/constants.ts';
 import { getrusage } from '../../shared/sys/libc.ts';
 
 /** A call that takes longer was delayed by something: a disk, or another program on our CPU. */
 const SLOW_CALL_US = 1000;
 /** After a slow call so many are watched, to tell one from the other. */
 const WATCHED_CALLS = 64;
+/** 1 MiB: what a file has at the most, in blocks of 512 bytes, that main removes. */
+const SMALL_FILE_BLOCKS = 2048;
 /** For so many times its length main keeps away from the mount, within bounds. */
 const REST_FACTOR = 20;
 const SHORTEST_REST_US = 20_000;
@@ -87,8 +98,8 @@ export class InPlacePolicy {
    */
   mayBeBold(mount: number): boolean {
     const ctx = this.#ctx;
-    if (!this.isAllowed || ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
-    if (ctx.receivedUs < this.#restsUntilUs[mount] || !this.#answersSoon(mount)) return false;
+    if (ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
+    if (!this.#mayCall(mount)) return false;
     switch (ctx.opcode) {
       case OP.RELEASE:
         // Unlocking has others try for their locks.
@@ -111,6 +122,25 @@ export class InPlacePolicy {
       default:
         return true;
     }
+  }
+
+  /**
+   * Whether main should close this descriptor, although it may be the last one of a file without a name:
+   * a small file is soon removed.
+   */
+  mayClose(fd: number, mount: number): boolean {
+    const ctx = this.#ctx;
+    if (ctx.isBold || !this.#mayCall(mount)) return false;
+    if (statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS) < 0) return false;
+    const at = (ctx.scratch + SCRATCH.STATX2) >> 2;
+    const isFile = (ctx.u32[at + (STATX.mode >> 2)] & S_IFMT) === S_IFREG;
+    const isSmall = ctx.u32[at + (STATX.blocks >> 2)] <= SMALL_FILE_BLOCKS;
+    return isFile && isSmall && ctx.u32[at + (STATX.blocks >> 2) + 1] === 0;
+  }
+
+  #mayCall(mount: number): boolean {
+    const isResting = this.#ctx.receivedUs < this.#restsUntilUs[mount];
+    return this.isAllowed && !isResting && this.#answersSoon(mount);
   }
 
   /** A bold call begins. */
