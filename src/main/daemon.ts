@@ -447,9 +447,11 @@ class Mount implements Daemon {
     const { ctx, memory, traceFd } = this.#fs;
     const returnFd = this.#openEventFd();
     const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd };
-    this.#deputy = new Deputy(task, this.#logger, {
+    this.#deputy = new Deputy(task, ctx, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+      onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
+      onLongWait: () => this.#lanes.releaseLocksOfDead(),
       onReport: (level, key, text) => this.#once.log(level, key, {}, text),
     });
     this.#deputy.start();

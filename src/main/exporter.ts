@@ -136,17 +136,25 @@ export class Exporter {
       { reason: error.message, delayMs },
       'the exporter died; it is started again',
     );
-    setTimeout(() => this.#restart(), delayMs).unref();
+    this.#restartLater(true);
   }
 
-  #restart(): void {
+  /** @param isFirst whether a failure is logged: it is tried again until it works */
+  #restartLater(isFirst: boolean): void {
+    setTimeout(() => this.#restart(isFirst), RESTART_DELAY_MS).unref();
+  }
+
+  #restart(isFirst: boolean): void {
     if (this.#isStopping) return;
     this.start().then(
       () => {
         if (this.#session !== undefined) this.tellSession(this.#session);
       },
-      (cause: unknown) =>
-        this.#logger.error({ reason: String(cause) }, 'the exporter cannot be started again'),
+      (cause: unknown) => {
+        const reason = String(cause);
+        if (isFirst) this.#logger.error({ reason }, 'the exporter cannot be started again yet');
+        this.#restartLater(false);
+      },
     );
   }
 }

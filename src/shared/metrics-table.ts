@@ -373,7 +373,7 @@ export const METRICS = [
     name: 'sluice_mounts_lanes_only',
     type: 'gauge',
     group: 'Slow and stuck',
-    help: 'Backing mounts in whose calls main was caught, and of which it runs nothing any more: 0 on a healthy mount',
+    help: 'Backing mounts in whose calls main was caught, and of which it runs nothing for now: 0 on a healthy mount',
     reading: 'mountsLanesOnly',
   },
   // ---- inodes, handles, descriptors ----

@@ -1,10 +1,6 @@
 /** The path of a Unix socket to listen at: checked, and free of what an earlier daemon left there. */
 import { lstatSync, type Stats, unlinkSync } from 'node:fs';
-import { connect } from 'node:net';
-
-/** sockaddr_un holds 108 bytes, the last one 0 (unix(7)). */
-const MAX_PATH_BYTES = 107;
-const CONNECT_TIMEOUT_MS = 2000;
+import { isDeadSocket, MAX_SOCKET_PATH_BYTES } from '../shared/socket-path.ts';
 
 /** Why a path cannot be listened at, and what to do. */
 export class SocketPathError extends Error {}
@@ -15,9 +11,9 @@ export class SocketPathError extends Error {}
  */
 export async function clearSocketPath(path: string): Promise<void> {
   const bytes = Buffer.byteLength(path);
-  if (bytes > MAX_PATH_BYTES) {
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
     throw new SocketPathError(
-      `${path} has ${bytes} bytes and a socket's path ${MAX_PATH_BYTES} at the most; choose a shorter one`,
+      `${path} has ${bytes} bytes and a socket's path ${MAX_SOCKET_PATH_BYTES} at the most; choose a shorter one`,
     );
   }
   const found = look(path);
@@ -25,7 +21,7 @@ export async function clearSocketPath(path: string): Promise<void> {
   if (!found.isSocket()) {
     throw new SocketPathError(`${path} is there and no socket; choose another path`);
   }
-  if (await isListenedAt(path)) {
+  if (!(await isDeadSocket(path))) {
     throw new SocketPathError(
       `${path} is in use by a daemon that runs; choose another path, or stop that one`,
     );
@@ -50,18 +46,4 @@ function remove(path: string): void {
       `${path} was left by another daemon and cannot be removed (${String(error)})`,
     );
   }
-}
-
-/** Whether somebody accepts connections; also when that cannot be told. */
-function isListenedAt(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    const settle = (isLive: boolean): void => {
-      socket.destroy();
-      resolve(isLive);
-    };
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => settle(true));
-    socket.once('connect', () => settle(true));
-    socket.once('error', ({ code }: NodeJS.ErrnoException) => settle(code !== 'ECONNREFUSED'));
-  });
 }

@@ -2,8 +2,6 @@
  * A lane: a piscina worker that takes requests from the rings, runs what may block, and answers the
  * kernel itself. It runs until it is told to stop.
  */
-import { readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
@@ -25,6 +23,7 @@ import { Tracer } from '../shared/passthrough/trace.ts';
 import { beginWork, countQueueWait, endWork } from '../shared/request-stats.ts';
 import { CLONE_FS } from '../shared/sys/constants.ts';
 import { addressOf, close, fchdir, umask, unshare, write } from '../shared/sys/libc.ts';
+import { ownThreadId } from '../shared/sys/thread-id.ts';
 
 /** What main gives a lane at its start. */
 export interface LaneTask {
@@ -220,11 +219,6 @@ class Lane {
     slots.free(slot, mounts, journal);
     if (slots.takeWake()) write(this.#task.wakeFd, this.#wakeAddress, 8);
   }
-}
-
-/** The kernel's number of this thread. */
-function ownThreadId(): number {
-  return Number(basename(readlinkSync('/proc/thread-self')));
 }
 
 /** The piscina task: returns when the lane was told to stop. */

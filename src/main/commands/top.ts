@@ -134,9 +134,7 @@ function screen(status: StatusReport, now: TopReport, sample: TopSample): string
   const { isTTY, rows = DEFAULT_ROWS } = process.stdout;
   const room = isTTY ? Math.max(Math.floor((rows - OTHER_LINES) / 2), 1) : undefined;
   const lines = [
-    oneLine(
-      `${status.source} on ${status.mountpoint}, pid ${status.pid}, in ${sample.intervalSeconds.toFixed(1)} s`,
-    ),
+    `${status.source} on ${status.mountpoint}, pid ${status.pid}, in ${sample.intervalSeconds.toFixed(1)} s`,
     loadLine(now, sample),
     '',
     ...renderTable(
@@ -147,7 +145,9 @@ function screen(status: StatusReport, now: TopReport, sample: TopSample): string
     ...renderTable(PROCESSES, sample.processes.slice(0, room)),
     ...droppedLine(sample),
   ];
-  return isTTY ? `${CLEAR}${lines.join('\n')}` : `${lines.join('\n')}\n\n`;
+  // Figures, too, are whatever the other side of the socket says.
+  const text = lines.map(oneLine).join('\n');
+  return isTTY ? `${CLEAR}${text}` : `${text}\n\n`;
 }
 
 function loadLine({ load }: TopReport, { operations, intervalSeconds }: TopSample): string {

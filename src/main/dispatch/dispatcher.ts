@@ -12,12 +12,7 @@ import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
-import {
-  batchForget,
-  forget,
-  replyOrUndo,
-  reportException,
-} from '../../shared/passthrough/operations.ts';
+import { answerException, replyOrUndo, takeForget } from '../../shared/passthrough/operations.ts';
 import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
@@ -67,6 +62,8 @@ export class Dispatcher {
   /** Both undefined where main runs nothing that could wait. */
   readonly #deputy: Deputy | undefined;
   readonly #inPlace: InPlacePolicy | undefined;
+  /** Whether main is in a call in which its deputy may receive: then rings and slots are not main's. */
+  #isInCall = false;
 
   /** @param deputy with one main may make calls that a disk could delay, and act as a caller */
   constructor(
@@ -82,7 +79,7 @@ export class Dispatcher {
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;
-    this.#queue = new RequestQueue(ctx, () => {
+    this.#queue = new RequestQueue(ctx, ctx.tables.slots.takeToReceive(), () => {
       lanes.wakeOne();
       session.onQueued();
     });
@@ -146,8 +143,7 @@ export class Dispatcher {
       tracer?.request(ctx);
       this.#dispatch();
     } catch (error) {
-      reportException(ctx, 'dispatch', error);
-      if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
+      answerException(ctx, 'dispatch', error);
     }
     // How busy main is its event loop tells.
     endWork(stats, 0);
@@ -162,13 +158,18 @@ export class Dispatcher {
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
     else {
-      const mount = this.#queue.mountOf();
-      const isBold = this.#inPlace?.mayBeBold(mount) === true;
-      const isTried = isBold
-        ? this.#tryBoldly(mount)
-        : mayTryInPlace(ctx, mount) && answerInPlace(ctx);
-      if (!isTried) this.#toLane(mount);
+      const mount = ctx.mountOf(ctx.nodeLo);
+      if (!this.#tryInPlace(mount)) this.#toLane(mount);
     }
+  }
+
+  /** @returns whether the request is answered */
+  #tryInPlace(mount: number): boolean {
+    const ctx = this.#ctx;
+    const isBold = this.#inPlace?.mayBeBold(mount) === true;
+    if (!isBold && !mayTryInPlace(ctx, mount)) return false;
+    // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
+    return isBold || ctx.opcode === OP.WRITE ? this.#tryInCall(mount, isBold) : answerInPlace(ctx);
   }
 
   /** Requests main keeps get their slots, as far as there are any; see RequestSlots.takeWake(). */
@@ -261,12 +262,12 @@ export class Dispatcher {
 
   /** Closes a descriptor that may be the last of an unlinked file. */
   closeHeld(fd: number, mount: number): void {
-    if (this.#inPlace?.mayClose(fd, mount) !== true) {
+    if (this.#isInCall || this.#inPlace?.mayClose(fd, mount) !== true) {
       this.#closeInLane(fd, mount);
       return;
     }
     const startUs = nowUs();
-    this.#beginCall(mount);
+    this.#beginCall(mount, true);
     close(fd);
     this.#endCall(mount, startUs);
   }
@@ -274,7 +275,7 @@ export class Dispatcher {
   #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
-    const mustWait = this.#ctx.isBold || rings.depth(mount) >= rings.capacity >> 1;
+    const mustWait = this.#isInCall || rings.depth(mount) >= rings.capacity >> 1;
     if (mustWait) this.#unclosed.push({ fd, mount });
     else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
     this.#session.onQueued();
@@ -320,15 +321,10 @@ export class Dispatcher {
 
   #control(): void {
     const ctx = this.#ctx;
+    if (takeForget(ctx)) return;
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.hasReply === false || ctx.opcode === OP.INTERRUPT) countRequest(ctx.tables.stats, row);
     switch (ctx.opcode) {
-      case OP.FORGET:
-        forget(ctx);
-        break;
-      case OP.BATCH_FORGET:
-        batchForget(ctx);
-        break;
       case OP.INTERRUPT:
         this.#interrupt();
         break;
@@ -349,9 +345,9 @@ export class Dispatcher {
    * Answers with calls that a disk could delay: then the deputy receives. What main would put on a ring
    * meanwhile waits, as a ring has one who fills it.
    */
-  #tryBoldly(mount: number): boolean {
+  #tryInCall(mount: number, isBold: boolean): boolean {
     const ctx = this.#ctx;
-    this.#beginCall(mount);
+    this.#beginCall(mount, isBold);
     try {
       return answerInPlace(ctx);
     } finally {
@@ -360,14 +356,16 @@ export class Dispatcher {
     }
   }
 
-  #beginCall(mount: number): void {
-    this.#ctx.isBold = true;
+  #beginCall(mount: number, isBold: boolean): void {
+    this.#ctx.isBold = isBold;
+    this.#isInCall = true;
     this.#inPlace?.begins(mount);
     this.#deputy?.beginCall();
   }
 
   #endCall(mount: number, startUs: number): void {
     if (this.#deputy?.endCall() === false) this.#session.onQueued();
+    this.#isInCall = false;
     this.#ctx.isBold = false;
     if (this.#unclosed.length > 0) this.#retryCloses();
     this.#inPlace?.ended(mount, nowUs() - startUs);

@@ -116,9 +116,9 @@ export class InPlacePolicy {
         return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
       case OP.RENAME:
       case OP.RENAME2:
-        return this.#answersSoon(this.#mountOf(ctx.argLo(RENAME_IN.newdir)));
+        return this.#answersSoon(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
       case OP.LINK:
-        return this.#answersSoon(this.#mountOf(ctx.argLo(LINK_IN.oldnodeid)));
+        return this.#answersSoon(ctx.mountOf(ctx.argLo(LINK_IN.oldnodeid)));
       default:
         return true;
     }
@@ -130,7 +130,7 @@ export class InPlacePolicy {
    */
   mayClose(fd: number, mount: number): boolean {
     const ctx = this.#ctx;
-    if (ctx.isBold || !this.#mayCall(mount)) return false;
+    if (!this.#mayCall(mount)) return false;
     if (statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS) < 0) return false;
     const at = (ctx.scratch + SCRATCH.STATX2) >> 2;
     const isFile = (ctx.u32[at + (STATX.mode >> 2)] & S_IFMT) === S_IFREG;
@@ -143,13 +143,13 @@ export class InPlacePolicy {
     return this.isAllowed && !isResting && this.#answersSoon(mount);
   }
 
-  /** A bold call begins. */
+  /** A call of main's on this mount begins. */
   begins(mount: number): void {
     if (this.#watched[mount] > 0) this.#waitsBefore = this.#waits();
   }
 
   /**
-   * A bold call has ended. The first slow one proves nothing: main may have waited for its CPU. Where
+   * The call has ended. The first slow one proves nothing: main may have waited for its CPU. Where
    * one that is watched waited for something else, main keeps away.
    */
   ended(mount: number, elapsedUs: number): void {
@@ -167,11 +167,6 @@ export class InPlacePolicy {
     const ctx = this.#ctx;
     getrusage(RUSAGE_THREAD, ctx.scratchAddress(SCRATCH.RUSAGE));
     return ctx.u32[(ctx.scratch + SCRATCH.RUSAGE + RUSAGE.nvcsw) >> 2];
-  }
-
-  #mountOf(slot: number): number {
-    const { inodes } = this.#ctx.tables;
-    return slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
   }
 
   /** Whether calls on this mount should be short; main may have been caught in one that was not. */

@@ -2,23 +2,21 @@
  * The lanes' life: long-running piscina tasks, one for each worker thread. piscina owns the threads;
  * when one dies, what it held is given back and the lane is started again on a new thread.
  */
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { ERRNO } from '../../shared/abi/errno.ts';
-import { OP } from '../../shared/abi/opcodes.ts';
 import type { Logger } from '../../shared/log.ts';
 import { longWaitChecks } from '../../shared/memory/lock.ts';
 import { SLOT_STATE } from '../../shared/memory/request-slots.ts';
-import { RequestMemory, type SharedMemory } from '../../shared/memory/shared-memory.ts';
-import { EFFECT, laneThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
+import type { SharedMemory } from '../../shared/memory/shared-memory.ts';
+import { laneThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
 import type { Context, LogLevel } from '../../shared/passthrough/context.ts';
-import { closeBacking } from '../../shared/passthrough/kernel-passthrough.ts';
-import { recoverThread, reply, undoEffects } from '../../shared/passthrough/operations.ts';
+import { reply } from '../../shared/passthrough/operations.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
 import type { LaneMessage, LaneTask } from '../../workers/lane.ts';
+import { hasToBeDone, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
 
 export interface LaneEvents {
   /** A lane could not run a request for want of another mount's permit. */
@@ -236,20 +234,19 @@ export class Lanes {
     const thread = laneThread(lane);
     const ctx = this.#ctx;
     const { slots, mounts } = ctx.tables;
-    this.#settleOwnership(journal);
-    recoverThread(ctx, thread, journal);
+    recoverDead(ctx, thread, journal);
     const slot = journal.slot();
     if (slot >= 0) {
       const state = slots.state(slot);
-      if (
-        state === SLOT_STATE.QUEUED ||
-        (state === SLOT_STATE.EXECUTING && this.#isRelease(slot))
-      ) {
+      ctx.loadSlot(slot);
+      if (state === SLOT_STATE.QUEUED || (state === SLOT_STATE.EXECUTING && hasToBeDone(ctx))) {
         this.#handBack(slot, state, journal);
       } else {
         if (state === SLOT_STATE.EXECUTING || state === SLOT_STATE.REPLYING) {
           this.#answerFor(slot, thread, journal);
-        } else if (state === SLOT_STATE.TIMED_OUT) this.#undo(thread, journal);
+        } else if (state === SLOT_STATE.TIMED_OUT) {
+          undoOfDead(ctx, this.#settings.memory, thread, journal);
+        }
         slots.free(slot, mounts, journal);
       }
     }
@@ -262,13 +259,6 @@ export class Lanes {
     slots.forEachHanded((handed) => this.#handOver(handed));
   }
 
-  /** The kernel sends a release once, whatever its answer: it has to be done, and can be done twice. */
-  #isRelease(slot: number): boolean {
-    const ctx = this.#ctx;
-    ctx.load(ctx.tables.slots.messageAt(slot));
-    return ctx.opcode === OP.RELEASE || ctx.opcode === OP.RELEASEDIR;
-  }
-
   /** A request that was taken and has to be done yet goes to another lane. */
   #handBack(slot: number, state: number, journal: ThreadJournal): void {
     const { slots } = this.#ctx.tables;
@@ -279,33 +269,15 @@ export class Lanes {
     this.#events.onHandOver(slot, this.#ctx.tables.slots.handedTo(slot));
   }
 
-  /** A descriptor that has its inode or its handle already is not the request's any more. */
-  #settleOwnership(journal: ThreadJournal): void {
-    const { inodes, handles } = this.#ctx.tables;
-    const settle = (fd: number): void => {
-      if (fd < 0 || !journal.hasFd(fd)) return;
-      journal.dropFd(fd);
-      if (journal.reserved() > 0) journal.addReserved(-1);
-    };
-    journal.forEachPin((slot) => settle(inodes.fd(slot)));
-    if ((journal.effect() & EFFECT.LOOKUP) !== 0) settle(inodes.fd(journal.effectSlot()));
-    if ((journal.effect() & EFFECT.HANDLE) === 0) return;
-    const handle = journal.effectHandleIndex();
-    settle(handles.fd(handle));
-    if (handles.backing(handle) === journal.backing()) journal.dropBacking();
+  /** Releases the locks of lanes that are dead, and whose end is not heard of yet. */
+  releaseLocksOfDead(): void {
+    for (const lane of this.#journals.keys()) this.#breakLocks(laneThread(lane));
   }
 
-  /** Main has waited long for a lock: if its owner is dead, and only its end is not heard of yet. */
+  /** Main has waited long for a lock of this thread's: see longWaitChecks. */
   readonly #breakLocks = (thread: number): void => {
     const journal = this.#journals.find((_, lane) => laneThread(lane) === thread);
-    const id = journal?.threadId() ?? 0;
-    if (journal === undefined || id === 0 || existsSync(`/proc/self/task/${id}`)) return;
-    const { inodes, mounts, handles, backings, locks } = this.#ctx.tables;
-    inodes.recoverOwner(thread);
-    backings.recoverOwner(thread, (id) => closeBacking(this.#ctx, id));
-    locks.recoverOwner(thread);
-    mounts.recoverOwner(thread);
-    handles.recoverOwner(thread, journal.directory());
+    if (journal !== undefined) releaseLocksIfDead(this.#ctx, thread, journal);
   };
 
   /**
@@ -317,12 +289,6 @@ export class Lanes {
     const wasReplying = ctx.tables.slots.state(slot) === SLOT_STATE.REPLYING;
     ctx.loadSlot(slot);
     const taken = reply(ctx, this.#settings.task.fuseFd, -ERRNO.EIO);
-    if (!wasReplying || taken) this.#undo(thread, journal);
-  }
-
-  /** Takes back what a dead lane's request has changed, and the kernel has not heard of. */
-  #undo(thread: number, journal: ThreadJournal): void {
-    const area = new RequestMemory(this.#settings.memory, thread);
-    undoEffects(this.#ctx, journal, area.replyAt);
+    if (!wasReplying || taken) undoOfDead(ctx, this.#settings.memory, thread, journal);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The queues between main and the lanes: one ring per backing mount, filled by main, emptied by any
- * lane. A ring per mount and not per lane, because then a slow operation delays nobody: whichever
+ * The queues between who receives (see Receiver) and the lanes: one ring per backing mount, emptied by
+ * any lane. A ring per mount and not per lane, because then a slow operation delays nobody: whichever
  * lane is free takes the next request, and a mount that hangs fills its own ring only.
  *
  * An item is a slot number, or the complement of a descriptor that only has to be closed.
@@ -9,7 +9,7 @@ import { MOUNT_CAPACITY } from './mount-table.ts';
 import type { ThreadJournal } from './thread-journal.ts';
 
 const HEAD = 0; // Atomic: next item to take; moved by lanes.
-const TAIL = 16; // Atomic: next place to fill; moved by main only.
+const TAIL = 16; // Atomic: next place to fill; moved by who receives.
 const ITEMS_AT = 32;
 
 export class WorkRings {
@@ -31,7 +31,7 @@ export class WorkRings {
     this.#cells = new Int32Array(buffer);
   }
 
-  /** Adds an item; main only. @returns false when the ring is full */
+  /** Adds an item; for who receives. @returns false when the ring is full */
   push(ring: number, item: number): boolean {
     const at = this.#at(ring);
     const tail = this.#cells[at + TAIL];
@@ -53,7 +53,7 @@ export class WorkRings {
       const head = Atomics.load(this.#cells, at + HEAD);
       if (Atomics.load(this.#cells, at + TAIL) === head) return WorkRings.EMPTY;
       const item = Atomics.load(this.#cells, at + ITEMS_AT + (head & this.#mask));
-      // Main does not fill this place again before HEAD has moved: the item is the right one if the
+      // Nobody fills this place again before HEAD has moved: the item is the right one if the
       // exchange succeeds.
       if (Atomics.compareExchange(this.#cells, at + HEAD, head, (head + 1) | 0) === head) {
         // No call since the exchange: an item that was taken is noted.

@@ -5,7 +5,7 @@
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_ROOT_ID } from '../abi/flags.ts';
 import { IN_HEADER, OUT_HEADER, SETXATTR_IN } from '../abi/structs.ts';
-import { MOUNT_FLAG } from '../memory/mount-table.ts';
+import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
 import { openTables, type SharedMemory, type ThreadTables } from '../memory/shared-memory.ts';
 import type { ThreadJournal } from '../memory/thread-journal.ts';
 import { STAT } from '../stats-layout.ts';
@@ -252,6 +252,13 @@ export class Context {
   /** The thread that made the request, 0 if it is not in our pid namespace. */
   callerPid(): number {
     return this.u32[(this.message + IN_HEADER.pid) >> 2];
+  }
+
+  /** The backing mount of an inode, by the low half of its nodeid: its bulkhead. 0 if it cannot be. */
+  mountOf(nodeLo: number): number {
+    const { inodes } = this.tables;
+    const mount = nodeLo > 0 && nodeLo <= inodes.capacity ? inodes.mount(nodeLo) : 0;
+    return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
   }
 
   // ---- ids of users and groups ----

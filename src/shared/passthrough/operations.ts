@@ -8,7 +8,7 @@ import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../abi/opcodes.ts';
 import { BATCH_FORGET_IN, FORGET_IN, FORGET_ONE, IN_HEADER, OUT_HEADER } from '../abi/structs.ts';
 import { nowUs } from '../clock.ts';
 import { EFFECT, type ThreadJournal } from '../memory/thread-journal.ts';
-import { countReply } from '../request-stats.ts';
+import { countReply, countRequest } from '../request-stats.ts';
 import { STAT } from '../stats-layout.ts';
 import { write as writeBytes } from '../sys/libc.ts';
 import { getattr, setattr, statxOperation } from './attributes.ts';
@@ -139,7 +139,7 @@ export function runOperation(ctx: Context): number {
 }
 
 /** Counts a throw, which is a defect, and logs it once for each `what`. */
-export function reportException(ctx: Context, what: string, error: unknown): void {
+function reportException(ctx: Context, what: string, error: unknown): void {
   ctx.tables.stats.add(STAT.EXCEPTIONS, 1);
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   ctx.report(
@@ -147,6 +147,12 @@ export function reportException(ctx: Context, what: string, error: unknown): voi
     `exception-${what}`,
     `${what} failed with an exception, answered EIO: ${text}`,
   );
+}
+
+/** A throw on the way of a request, outside its operation: EIO, and life goes on. */
+export function answerException(ctx: Context, where: string, error: unknown): void {
+  reportException(ctx, where, error);
+  if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) replyOrUndo(ctx, ctx.fuseFd, -ERRNO.EIO);
 }
 
 /** Writes fuse_out_header in front of the reply's body. @returns the length of the whole */
@@ -215,11 +221,8 @@ export function undoEffects(ctx: Context, journal: ThreadJournal, replyAt: numbe
   if ((effect & EFFECT.DIRECTORY_ENTRIES) !== 0) undoListing(ctx, replyAt + OUT_HEADER.SIZE, bytes);
 }
 
-/**
- * Gives back what a thread held in the middle of a request: locks first, then all else. For a thread
- * that died, and for one that threw.
- */
-export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
+/** Releases the locks of a thread, that died or threw, and mends what it was changing under them. */
+export function recoverLocks(ctx: Context, thread: number, journal: ThreadJournal): void {
   const { inodes, handles, backings, mounts, fds, locks } = ctx.tables;
   inodes.recoverOwner(thread);
   backings.recoverOwner(thread, (id) => closeBacking(ctx, id));
@@ -227,14 +230,30 @@ export function recoverThread(ctx: Context, thread: number, journal: ThreadJourn
   mounts.recoverOwner(thread);
   fds.recoverOwner(thread);
   handles.recoverOwner(thread, journal.directory());
+}
+
+/**
+ * Gives back what a thread held in the middle of a request: locks first, then all else. For a thread
+ * that died, and for one that threw.
+ */
+export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
+  recoverLocks(ctx, thread, journal);
   journal.setDirectory(0);
   ctx.giveBack(journal);
   if (journal.mountRef() >= 0) ctx.releaseMount(journal.mountRef());
   journal.setMountRef(-1);
 }
 
-/** FORGET: no reply. */
-export function forget(ctx: Context): void {
+/** FORGET and BATCH_FORGET, which have no reply. @returns whether the request was one of them */
+export function takeForget(ctx: Context): boolean {
+  if (ctx.opcode !== OP.FORGET && ctx.opcode !== OP.BATCH_FORGET) return false;
+  countRequest(ctx.tables.stats, ROW_BY_OPCODE[ctx.opcode]);
+  if (ctx.opcode === OP.FORGET) forget(ctx);
+  else batchForget(ctx);
+  return true;
+}
+
+function forget(ctx: Context): void {
   forgetOne(
     ctx,
     ctx.nodeLo,
@@ -244,8 +263,7 @@ export function forget(ctx: Context): void {
   );
 }
 
-/** BATCH_FORGET: no reply. */
-export function batchForget(ctx: Context): void {
+function batchForget(ctx: Context): void {
   const room = ctx.lengthBytes - IN_HEADER.SIZE - BATCH_FORGET_IN.SIZE;
   const count = Math.min(ctx.arg32(BATCH_FORGET_IN.count), Math.floor(room / FORGET_ONE.SIZE));
   for (let i = 0; i < count; i++) {

@@ -1,7 +1,6 @@
 /**
  * The way of a request from where it was read to the lanes, for whoever receives: see Receiver.
  */
-import { MOUNT_CAPACITY } from '../memory/mount-table.ts';
 import { SMALL_MESSAGE_BYTES } from '../memory/request-slots.ts';
 import type { Context } from './context.ts';
 
@@ -13,30 +12,32 @@ function slotQuota(smallSlots: number): number {
 export class RequestQueue {
   readonly #ctx: Context;
   readonly #wakeOne: () => void;
+  readonly #onReceiveSlot: (slot: number) => void;
   readonly #quota: number;
   /** The large slot requests are read into. */
   #receiveSlot: number;
 
-  /** @param wakeOne wakes a lane that sleeps */
-  constructor(ctx: Context, wakeOne: () => void) {
-    const { slots } = ctx.tables;
+  /**
+   * @param receiveSlot a large slot, taken to receive into
+   * @param wakeOne wakes a lane that sleeps
+   * @param onReceiveSlot notes that requests are read into another slot from now on
+   */
+  constructor(
+    ctx: Context,
+    receiveSlot: number,
+    wakeOne: () => void,
+    onReceiveSlot: (slot: number) => void = () => undefined,
+  ) {
     this.#ctx = ctx;
+    this.#receiveSlot = receiveSlot;
     this.#wakeOne = wakeOne;
-    this.#quota = slotQuota(slots.geometry.smallSlots);
-    this.#receiveSlot = slots.takeToReceive();
+    this.#onReceiveSlot = onReceiveSlot;
+    this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
   }
 
   /** Offset in the request memory where the next request is read to. */
   receiveAt(): number {
     return this.#ctx.tables.slots.messageAt(this.#receiveSlot);
-  }
-
-  /** The backing mount of the loaded request's inode: its bulkhead. */
-  mountOf(): number {
-    const { inodes } = this.#ctx.tables;
-    const slot = this.#ctx.nodeLo;
-    const mount = slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
-    return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
   }
 
   /** Whether a mount may fill one more slot. */
@@ -58,6 +59,7 @@ export class RequestQueue {
       slots.countReceived();
       const slot = this.#receiveSlot;
       this.#receiveSlot = fresh;
+      this.#onReceiveSlot(fresh);
       this.#queue(slot, mount, ctx.receivedUs, ctx.receivedUs);
       return true;
     }
