@@ -56,7 +56,8 @@ import { guardLanes } from './layers/lane-guard.ts';
 import type { SettledLayers } from './layers/settle.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
 import { logScarcity } from './scarcity-log.ts';
-import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
+import { type ConnectionEnd, DeviceReader, type RequestSource } from './session/device-reader.ts';
+import { FuseNativeSession } from './session/fuse-native/session.ts';
 import {
   CHECKED_IOCTLS_MINOR,
   type Negotiated,
@@ -124,6 +125,8 @@ const VERSION = packageVersion();
 const INIT_TIMEOUT_MS = 20_000;
 const LANE_STOP_MS = 3000;
 const MIN_DRAIN_MS = 1000;
+/** In the place of a descriptor of /dev/fuse: replies are delivered, see Context.deliver. */
+const NO_DEVICE = -1;
 const DRAIN_POLL_MS = 5;
 
 /**
@@ -169,7 +172,9 @@ class Mount implements Daemon {
   #layerWatch: SharedArrayBuffer | undefined;
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
-  #reader: DeviceReader | undefined;
+  #reader: RequestSource | undefined;
+  /** With engine=fuse-native: what requests come through. */
+  #native: FuseNativeSession | undefined;
   #starvationTimer: NodeJS.Timeout | undefined;
   #control: ControlServer | undefined;
   #negotiated: Negotiated | undefined;
@@ -200,6 +205,9 @@ class Mount implements Daemon {
 
   async start(): Promise<void> {
     checkAbi();
+    if (this.#options.engine === 'fuse-native') {
+      this.#native = new FuseNativeSession(this.#options, this.#logger);
+    }
     const fdLimit = this.#checkSurroundings();
     await this.#openControl();
     // With it a user's write through us would go beyond his quota. The limits are raised by now.
@@ -210,11 +218,15 @@ class Mount implements Daemon {
     this.#countOnMain();
     const exporting = this.#startExporter();
     const wakeFd = this.#openEventFd();
-    const request = { ...this.#options, mountpoint: this.#mountpoint };
-    this.#device = mountFuse(request, this.#logger);
-    await this.#startLanes(this.#device.fuseFd, wakeFd);
+    if (this.#native === undefined) {
+      const request = { ...this.#options, mountpoint: this.#mountpoint };
+      this.#device = mountFuse(request, this.#logger);
+    }
+    const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
+    await this.#startLanes(fuseFd, wakeFd);
     await exporting;
-    await this.#serve(this.#device.fuseFd, wakeFd);
+    if (this.#native === undefined) await this.#serve(fuseFd, wakeFd);
+    else await this.#serveNative(this.#native, wakeFd);
   }
 
   /** After a failed start: takes back what was begun. */
@@ -355,6 +367,7 @@ class Mount implements Daemon {
         onLockAnswered: (lo, hi, isGranted) =>
           this.#dispatcher.lockWaits.answered(lo, hi, isGranted),
         onLayerReply: (bytes) => this.#asyncLayers?.settle(bytes),
+        onReply: (reply) => this.#native?.deliver(reply),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
         onRestart: () => this.#pump(),
       },
@@ -421,7 +434,48 @@ class Mount implements Daemon {
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
     this.#startDeputy(fuseFd);
-    const dispatcher = new Dispatcher(
+    this.#startDispatcher(fuseFd, wakeFd);
+    const dispatcher = this.#dispatcher;
+    const { slots } = this.#fs.ctx.tables;
+    const sink = {
+      receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
+      receiveBytes: slots.largeMessageBytes(),
+      handle: () => dispatcher.handle(),
+      isFull: () => dispatcher.isFull(),
+    };
+    this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
+    // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
+    const initialised = new Promise<void>((resolve, reject) => {
+      this.#onInitialised = resolve;
+      this.#onInitFailed = reject;
+      const late = new SluiceError(
+        'ERR_SLUICE_KERNEL',
+        `the kernel sent no FUSE_INIT for ${this.#mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; is the descriptor in use already?`,
+      );
+      setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
+    });
+    this.#reader.resume();
+    await initialised;
+  }
+
+  /** Mounts through libfuse, and serves what it calls. */
+  async #serveNative(native: FuseNativeSession, wakeFd: number): Promise<void> {
+    this.#startDispatcher(NO_DEVICE, wakeFd);
+    const dispatcher = this.#dispatcher;
+    this.#fs.ctx.deliver = (reply) => native.deliver(reply);
+    this.#fs.init(0);
+    this.#reader = native;
+    native.open({
+      take: (message) => dispatcher.take(message),
+      isFull: () => dispatcher.isFull(),
+    });
+    this.#device = await native.mount(this.#mountpoint, (end) => this.#onEnd(end));
+    this.#settled(native.negotiated(), 'engine=fuse-native knows none');
+  }
+
+  /** From now on requests can be dispatched. */
+  #startDispatcher(fuseFd: number, wakeFd: number): void {
+    this.#dispatcher = new Dispatcher(
       this.#fs.ctx,
       fuseFd,
       this.#lanes,
@@ -442,34 +496,13 @@ class Mount implements Daemon {
       },
       this.#deputy,
     );
-    this.#dispatcher = dispatcher;
-    this.#startAsyncLayers(dispatcher);
+    this.#startAsyncLayers(this.#dispatcher);
     this.#fs.ctx.fuseFd = fuseFd;
-    const { slots } = this.#fs.ctx.tables;
-    const sink = {
-      receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
-      receiveBytes: slots.largeMessageBytes(),
-      handle: () => dispatcher.handle(),
-      isFull: () => dispatcher.isFull(),
-    };
-    this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#closers.push(() => clearInterval(this.#starvationTimer));
     this.#closers.push(() => clearInterval(this.#deadlineTimer));
     this.#closers.push(logScarcity(this.#fs.ctx.tables, this.#logger));
     this.#watchDeadline();
-    // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
-    const initialised = new Promise<void>((resolve, reject) => {
-      this.#onInitialised = resolve;
-      this.#onInitFailed = reject;
-      const late = new SluiceError(
-        'ERR_SLUICE_KERNEL',
-        `the kernel sent no FUSE_INIT for ${this.#mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; is the descriptor in use already?`,
-      );
-      setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
-    });
-    this.#reader.resume();
-    await initialised;
   }
 
   /**
@@ -559,6 +592,7 @@ class Mount implements Daemon {
         readOnly: this.#options.readOnly,
         connection: this.#device?.connection ?? null,
         how: this.#device?.how ?? null,
+        engine: this.#options.engine,
         negotiated: this.#negotiated,
       }),
       served: () =>
@@ -631,11 +665,17 @@ class Mount implements Daemon {
     }
     this.#fs.init(negotiatedBits(agreed));
     reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
+    this.#settled(agreed, obstacle);
+    this.#logDeclined(agreed);
+    this.#onInitialised?.();
+  }
+
+  /** The mount is usable. @param obstacle why the kernel is not to read and write by itself */
+  #settled(agreed: Negotiated, obstacle: string | undefined): void {
     this.#negotiated = agreed;
     this.#isInitialised = true;
     this.#logNegotiated(agreed, obstacle);
     this.#publishNegotiated(agreed);
-    this.#onInitialised?.();
   }
 
   /** A file system without open leaves nobody to truncate then. */
@@ -667,9 +707,13 @@ class Mount implements Daemon {
         mountpoint: this.#mountpoint,
         fdBudget: this.#fs.ctx.tables.fds.budget,
         kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
+        engine: this.#options.engine,
       },
       'negotiated',
     );
+  }
+
+  #logDeclined(agreed: Negotiated): void {
     const { u32, body, lengthBytes } = this.#fs.ctx;
     const offered = offeredFeatures(u32, body >> 2, lengthBytes - IN_HEADER.SIZE);
     this.#logger.debug(
@@ -691,6 +735,7 @@ class Mount implements Daemon {
         protocol: `7.${minor}`,
         features: [...features].sort().join(' '),
         how: this.#device?.how ?? '',
+        engine: this.#options.engine,
       },
     });
   }
@@ -708,6 +753,11 @@ class Mount implements Daemon {
   }
 
   async #unmount(device: MountedDevice, timeoutMs: number): Promise<void> {
+    // libfuse does not ask to be told that a connection was aborted: it looks as if it were unmounted.
+    if (this.#native !== undefined && this.#reason === 'aborted') {
+      discardMount(device);
+      return;
+    }
     await unmount(device, { timeoutMs, log: this.#logger });
   }
 

@@ -468,7 +468,7 @@ export const METRICS = [
     type: 'gauge',
     group: 'The mount',
     help: 'What was negotiated with the kernel; empty before FUSE_INIT',
-    info: ['protocol', 'features', 'how'],
+    info: ['protocol', 'features', 'how', 'engine'],
   },
   {
     name: 'sluice_max_write_bytes',

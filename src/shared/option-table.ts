@@ -514,6 +514,14 @@ export const OPTIONS = {
     isReloaded: true,
     help: 'answer ETIMEDOUT to an operation that only reads and takes longer than this; a mount that starts with it has no kernel_passthrough; 0: wait for ever',
   },
+  engine: {
+    name: 'engine',
+    group: 'Process',
+    kind: 'enum',
+    values: ['dev', 'fuse-native'],
+    default: 'dev',
+    help: 'how requests come: from /dev/fuse; or through libfuse 2 and the optional package fuse-native, for hosts where only libfuse may mount',
+  },
   background: {
     ...off,
     name: 'background',

@@ -37,6 +37,7 @@ export interface LaneTask {
   readonly lane: number;
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
+  /** -1: replies go to main. */
   readonly fuseFd: number;
   /** An eventfd that wakes main. */
   readonly wakeFd: number;
@@ -54,6 +55,8 @@ export type LaneMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'handOver'; readonly slot: number }
+  /** The reply to a request, where there is no connection to write it to. */
+  | { readonly kind: 'reply'; readonly reply: Uint8Array }
   /** A lock on this inode was given up. */
   | { readonly kind: 'unlocked'; readonly inode: number }
   /** The whole reply to a request that an asynchronous layer made. */
@@ -94,13 +97,14 @@ class Lane {
       },
       onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
     });
-    if (task.answersLayers === true) this.#ctx.takeReply = (length) => this.#tellReply(length);
+    if (task.answersLayers === true) this.#ctx.takeReply = (length) => this.#tellLayerReply(length);
     const layers = makeLayers?.(this.#ctx);
     this.#run = layers === undefined ? runOperation : () => layers.run();
   }
 
   run(): void {
     this.#ctx.fuseFd = this.#task.fuseFd;
+    if (this.#task.fuseFd < 0) this.#ctx.deliver = (reply) => this.#tellReply(reply);
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
     const error = this.#ctx.credentials.dropGroups();
@@ -125,7 +129,12 @@ class Lane {
     this.#task.port.postMessage(message);
   }
 
-  #tellReply(lengthBytes: number): void {
+  #tellReply(reply: Uint8Array): boolean {
+    this.#tell({ kind: 'reply', reply });
+    return true;
+  }
+
+  #tellLayerReply(lengthBytes: number): void {
     const { u8, reply } = this.#ctx;
     this.#tell({ kind: 'layerReply', bytes: u8.slice(reply, reply + lengthBytes) });
   }

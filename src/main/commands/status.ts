@@ -149,11 +149,11 @@ function details(state: MountState): readonly string[] {
 type Fact = readonly [name: string, value: string];
 
 function daemonFacts(daemon: StatusReport): Fact[] {
-  const { pid, uptimeSeconds, version, node, state, readOnly, how, id } = daemon;
+  const { pid, uptimeSeconds, version, node, state, readOnly, how, engine, id } = daemon;
   const access = readOnly ? 'read-only' : 'read-write';
   return [
     ['daemon', `pid ${pid}, up ${durationText(uptimeSeconds)}, sluice ${version}, Node ${node}`],
-    ['mount', `${state}, ${access}, by ${how}, ${id}`],
+    ['mount', `${state}, ${access}, by ${how}, engine ${engine}, ${id}`],
   ];
 }
 

@@ -102,6 +102,8 @@ export interface StatusReport {
   /** The connection's number, which is the minor of the mount's device; null while starting. */
   readonly connection: number | null;
   readonly how: string | null;
+  /** The engine that was chosen. */
+  readonly engine: string;
   readonly negotiated: NegotiatedReport | null;
   readonly load: DaemonLoad | null;
   readonly operations: OperationsReport | null;

@@ -154,6 +154,12 @@ export class Dispatcher {
     this.#handleLoaded(undefined);
   }
 
+  /** Takes a request that did not come from the device; main alone receives those. */
+  take(message: Uint8Array): void {
+    this.#ctx.u8.set(message, this.receiveAt());
+    this.handle();
+  }
+
   /** Takes the request that was read to receiveAt(). A throw is a defect: EIO, and life goes on. */
   handle(): void {
     const ctx = this.#ctx;

@@ -27,6 +27,8 @@ export interface LaneEvents {
   onLockAnswered(uniqueLo: number, uniqueHi: number, isGranted: boolean): void;
   /** A request of an asynchronous layer has its reply. */
   onLayerReply(bytes: Uint8Array): void;
+  /** A lane has answered a request, where there is no connection to write replies to. */
+  onReply(reply: Uint8Array): void;
   onReport(level: LogLevel, key: string, text: string): void;
   /** A lane died and was started again; its slot is free. */
   onRestart(): void;
@@ -198,6 +200,9 @@ export class Lanes {
         break;
       case 'handOver':
         this.#handOver(message.slot);
+        break;
+      case 'reply':
+        this.#events.onReply(message.reply);
         break;
       case 'unlocked':
         this.#events.onUnlocked(message.inode);

@@ -21,10 +21,19 @@ export interface RequestSink {
   isFull(): boolean;
 }
 
+/** Where requests come from. */
+export interface RequestSource {
+  /** Whether it gives none for now. */
+  readonly isPaused: boolean;
+  resume(): void;
+  /** Stops for good. */
+  close(): void;
+}
+
 /** How a connection ends: unmounted, aborted, or an error of read(2). */
 export type ConnectionEnd = 'unmounted' | 'aborted' | number;
 
-export class DeviceReader {
+export class DeviceReader implements RequestSource {
   readonly #fd: number;
   readonly #sink: RequestSink;
   readonly #batch: number;

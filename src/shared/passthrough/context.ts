@@ -140,6 +140,11 @@ export class Context {
    * asynchronous layer makes any, as it is without layers.
    */
   takeReply: ((lengthBytes: number) => void) | undefined;
+  /**
+   * Who takes whole replies where there is no connection to write them to; undefined where there is.
+   * @returns false if the request was answered before
+   */
+  deliver: ((reply: Uint8Array) => boolean) | undefined;
   /** Set when this thread may not go on: its privileges could not be restored. */
   isUnsafe = false;
 

@@ -186,10 +186,13 @@ export function reply(ctx: Context, fuseFd: number, result: number): boolean {
   if (ctx.takeReply !== undefined && isOwnRequest(ctx)) return replyToLayer(ctx, fuseFd, result);
   ctx.tracer?.reply(ctx, result);
   // Before the reply: what the caller does next must not go by the old mode.
-  if (ctx.isStale) invalidateAttributes(ctx, fuseFd);
+  if (ctx.isStale && ctx.deliver === undefined) invalidateAttributes(ctx, fuseFd);
   const length = putReplyHeader(ctx, result);
   const row = ROW_BY_OPCODE[ctx.opcode];
   countReply(ctx.tables.stats, row, result, nowUs() - ctx.receivedUs);
+  if (ctx.deliver !== undefined) {
+    return ctx.deliver(ctx.u8.slice(ctx.reply, ctx.reply + length));
+  }
   for (;;) {
     const written = writeBytes(fuseFd, ctx.base + ctx.reply, length);
     if (written === length) return true;
@@ -209,7 +212,7 @@ export function reply(ctx: Context, fuseFd: number, result: number): boolean {
 
 /** Answers a request that an asynchronous layer made, and no kernel knows. */
 function replyToLayer(ctx: Context, fuseFd: number, result: number): boolean {
-  if (ctx.isStale) invalidateAttributes(ctx, fuseFd);
+  if (ctx.isStale && ctx.deliver === undefined) invalidateAttributes(ctx, fuseFd);
   ctx.takeReply?.(putReplyHeader(ctx, result));
   return true;
 }

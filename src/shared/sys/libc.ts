@@ -115,6 +115,14 @@ function result(value: Int64): number {
 }
 
 /**
+ * Loads a library for the whole process, so that those which need it by its name find it.
+ * @throws Error when it cannot be loaded
+ */
+export function loadLibrary(path: string): void {
+  koffi.load(path, { global: true });
+}
+
+/**
  * The address of the first byte of a view, valid as long as its buffer lives. Buffers that were
  * allocated by V8's backing store (SharedArrayBuffer, ArrayBuffer of 64 bytes and more) do not move.
  */
