@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { IDENTITY, InodeTable } from '../src/shared/memory/inode-table.ts';
 import { S_IFREG } from '../src/shared/sys/constants.ts';
 import { addressOf } from '../src/shared/sys/libc.ts';
+import { parseCount } from './arguments.ts';
 import { describeHost } from './host.ts';
 
 interface TableOptions {
@@ -21,13 +22,9 @@ const OWNER = 1;
 /** A prime, so that steps of it visit every inode once, far from the one before. */
 const STRIDE = 999_983;
 const CYCLE_INODES = 1000;
+/** What lookups in the large table are compared with. */
+const FEW_INODES = 10_000;
 const FLAT_LIMIT_BYTES = 16 << 20;
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('a number from 1.');
-  return count;
-}
 
 function parseHandleBytes(text: string): number {
   const sizeBytes = Number(text);
@@ -60,15 +57,68 @@ function expect(actual: number, expected: number, what: string): void {
   if (actual !== expected) throw new Error(`${what}: ${actual}, expected ${expected}`);
 }
 
-function phase(name: string, operations: number, body: () => void): void {
+/** @returns nanoseconds per operation */
+function phase(name: string, operations: number, body: () => void): number {
   const startMs = performance.now();
   body();
   const ns = ((performance.now() - startMs) * 1e6) / operations;
   const { rss, heapUsed } = process.memoryUsage();
   console.log(
-    `${name.padEnd(34)} ${operations.toString().padStart(9)} ops ${ns.toFixed(0).padStart(6)} ns/op` +
+    `${name.padEnd(40)} ${operations.toString().padStart(9)} ops ${ns.toFixed(0).padStart(6)} ns/op` +
       `   RSS ${mib(rss).padStart(9)}   JS heap ${mib(heapUsed).padStart(7)}`,
   );
+  return ns;
+}
+
+/** A table with inodes of file handles, and the slots they have. */
+class FilledTable {
+  readonly table: InodeTable;
+  readonly inodes: number;
+  readonly slots: Int32Array;
+  readonly #identity = new Int32Array(IDENTITY.HANDLE + HANDLE_ROOM_BYTES / 4);
+
+  constructor(inodes: number, handleBytes: number) {
+    const geometry = { capacity: inodes + 1, handleRoomBytes: HANDLE_ROOM_BYTES };
+    const memory = new SharedArrayBuffer(InodeTable.byteLength(geometry));
+    const words = new Uint8Array(memory, 0, 8);
+    this.table = new InodeTable(memory, geometry, OWNER, addressOf(words));
+    this.inodes = inodes;
+    this.slots = new Int32Array(inodes).fill(-1);
+    const identity = this.#identity;
+    identity[IDENTITY.MOUNT] = 1;
+    identity[IDENTITY.TYPE] = S_IFREG;
+    identity[IDENTITY.HANDLE_BYTES] = handleBytes;
+    identity[IDENTITY.HANDLE_TYPE] = HANDLE_TYPE;
+    this.table.setRoot(this.identify(inodes));
+  }
+
+  identify(file: number): Int32Array {
+    this.#identity[IDENTITY.INO_LO] = file;
+    this.#identity[IDENTITY.HANDLE] = file;
+    return this.#identity;
+  }
+
+  insertAll(): void {
+    for (let file = 0; file < this.inodes; file++) {
+      this.slots[file] = this.table.lookup(this.identify(file));
+      if (!this.table.inserted) throw new Error(`file ${file} was there before it was inserted`);
+    }
+  }
+
+  /** Each far in memory from the one before. */
+  lookupFar(lookups: number): void {
+    for (let step = 0; step < lookups; step++) {
+      const file = (step * STRIDE) % this.inodes;
+      expect(this.table.lookup(this.identify(file)), this.slots[file], 'slot of a file');
+    }
+  }
+}
+
+/** What a lookup takes where there are few inodes. */
+function lookupAmongFew(lookups: number, handleBytes: number): number {
+  const few = new FilledTable(FEW_INODES, handleBytes);
+  few.insertAll();
+  return phase(`lookup among ${FEW_INODES} inodes`, lookups, () => few.lookupFar(lookups));
 }
 
 function run({ inodes, cycles, handleBytes }: TableOptions): void {
@@ -78,57 +128,36 @@ function run({ inodes, cycles, handleBytes }: TableOptions): void {
     `${inodes} inodes, file handles of ${handleBytes} bytes: ${mib(sizeBytes)} of shared memory, ` +
       `${(sizeBytes / inodes).toFixed(1)} bytes per inode\n`,
   );
-  const memory = new SharedArrayBuffer(sizeBytes);
-  const table = new InodeTable(memory, geometry, OWNER, addressOf(new Uint8Array(memory, 0, 8)));
-  const identity = new Int32Array(IDENTITY.HANDLE + HANDLE_ROOM_BYTES / 4);
-  const slots = new Int32Array(inodes).fill(-1);
-
-  const identify = (file: number): void => {
-    identity[IDENTITY.INO_LO] = file;
-    identity[IDENTITY.HANDLE] = file;
-  };
-  const far = (step: number): number => (step * STRIDE) % inodes;
-
-  identity[IDENTITY.MOUNT] = 1;
-  identity[IDENTITY.TYPE] = S_IFREG;
-  identity[IDENTITY.HANDLE_BYTES] = handleBytes;
-  identity[IDENTITY.HANDLE_TYPE] = HANDLE_TYPE;
-  identify(inodes);
-  table.setRoot(identity);
-
-  phase('insert', inodes, () => {
-    for (let file = 0; file < inodes; file++) {
-      identify(file);
-      slots[file] = table.lookup(identity);
-      if (!table.inserted) throw new Error(`file ${file} was there before it was inserted`);
-    }
-  });
+  const fewNs = lookupAmongFew(inodes, handleBytes);
+  const filled = new FilledTable(inodes, handleBytes);
+  const { table, slots } = filled;
+  phase('insert', inodes, () => filled.insertAll());
   expect(table.count(), inodes + 1, 'live inodes after the inserts');
-  phase('lookup, far from the one before', inodes, () => {
-    for (let step = 0; step < inodes; step++) {
-      const file = far(step);
-      identify(file);
-      expect(table.lookup(identity), slots[file], `slot of file ${file}`);
-    }
-  });
+  const lookupNs = phase('lookup, far from the one before', inodes, () => filled.lookupFar(inodes));
+  console.log(`  x${(lookupNs / fewNs).toFixed(2)} of a lookup among ${FEW_INODES} inodes`);
   phase('resolve a nodeid', inodes, () => {
     for (let step = 0; step < inodes; step++) {
-      const slot = slots[far(step)];
+      const slot = slots[(step * STRIDE) % inodes];
       expect(table.resolve(slot, 0), slot, 'resolved slot');
     }
   });
   phase('forget of two lookups, the last', inodes, () => {
     for (let step = 0; step < inodes; step++) {
-      if (!table.forget(slots[far(step)], 0, 2)) throw new Error('an inode outlived its forget');
+      const slot = slots[(step * STRIDE) % inodes];
+      if (!table.forget(slot, 0, 2)) throw new Error('an inode outlived its forget');
     }
   });
   expect(table.count(), 1, 'live inodes after the forgets');
+  comeAndGo(filled, cycles);
+}
 
+/** Inodes that are looked up and forgotten again take no more memory with time. */
+function comeAndGo(filled: FilledTable, cycles: number): void {
+  const { table } = filled;
   const rssBefore = process.memoryUsage.rss();
   phase(`lookup and forget, over ${CYCLE_INODES} files`, cycles, () => {
     for (let cycle = 0; cycle < cycles; cycle++) {
-      identify(cycle % CYCLE_INODES);
-      const slot = table.lookup(identity);
+      const slot = table.lookup(filled.identify(cycle % CYCLE_INODES));
       if (!table.forget(slot, table.epoch(slot), 1))
         throw new Error('an inode outlived its forget');
     }

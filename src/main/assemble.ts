@@ -12,7 +12,7 @@ import {
   type SharedMemory,
 } from '../shared/memory/shared-memory.ts';
 import { type MountOptions, TRACE_TO_STDERR } from '../shared/options.ts';
-import { EXTRA, type PassthroughConfig } from '../shared/passthrough/config.ts';
+import { EXTRA, inPlaceTable, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { compileIdMap } from '../shared/passthrough/id-map.ts';
 import type { SourceFacts } from '../shared/passthrough/probe.ts';
 import { TIMEOUT, type Timeouts } from '../shared/passthrough/timeouts.ts';
@@ -75,11 +75,12 @@ export function fdBudgetOf(options: MountOptions, fdLimit: number, queueThreads 
   return options.fdBudget > 0 ? options.fdBudget : most;
 }
 
-/** Sizes of the shared memory. */
+/** Sizes of the shared memory. @param hasLayers whether layers in lanes make requests of their own */
 export function geometryOf(
   options: MountOptions,
   fdBudget: number,
   facts: SourceFacts,
+  hasLayers: boolean,
   ringEntries: RingGeometry = NO_RINGS,
 ): MemoryGeometry {
   return {
@@ -96,6 +97,7 @@ export function geometryOf(
     fdBudget,
     maxLanes: options.lanes + SPARE_LANES,
     maxReplyBytes: Math.max(options.maxWriteBytes, MIN_REPLY_BYTES),
+    layerMessageBytes: hasLayers ? largeSlotBytes(options.maxWriteBytes) : 0,
     statCells: STAT_CELLS,
     lookupsStat: STAT.LOOKUPS_OUTSTANDING,
     extraBytes: EXTRA.byteLength,
@@ -120,6 +122,7 @@ export function passthroughConfigOf(
   options: MountOptions,
   facts: SourceFacts,
   procSelfFd: number,
+  layered: Uint8Array | undefined,
 ): PassthroughConfig {
   return {
     cache: options.cache,
@@ -141,6 +144,7 @@ export function passthroughConfigOf(
     maxWriteBytes: options.maxWriteBytes,
     lanes: options.lanes,
     procSelfFd,
+    inPlace: inPlaceTable(layered),
     mountIdMask: facts.mountIdMask,
   };
 }

@@ -43,10 +43,10 @@ function isCalledByMount(argv: readonly string[]): boolean {
   return isByFuse || basename(process.argv[1] ?? '').startsWith('mount.');
 }
 
-const start: StartDaemon = async (options, logger) => {
+const start: StartDaemon = async (options, logger, watchdog) => {
   onThreads();
   const daemon = await import('./daemon.ts');
-  return daemon.startDaemon(options, logger, { ownsProcess: true });
+  return daemon.startDaemon(options, logger, { ownsProcess: true, watchdog });
 };
 
 function onThreads(): void {

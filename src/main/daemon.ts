@@ -6,6 +6,8 @@ import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
 import type { SessionFacts } from '../shared/exporter-messages.ts';
+import { handles } from '../shared/layers/operation-table.ts';
+import { LayerWatch } from '../shared/layers/watch.ts';
 import {
   countLogsIn,
   type Logger,
@@ -33,7 +35,9 @@ import {
   read,
   watchReadable,
 } from '../shared/sys/libc.ts';
+import type { ServiceWatchdog } from '../shared/sys/service-manager.ts';
 import { packageVersion } from '../shared/version.ts';
+import type { LaneTask } from '../workers/lane.ts';
 import { ControlDesk, type Controlled } from './control/desk.ts';
 import { type ControlServer, openControl } from './control/server.ts';
 import { Deputy } from './dispatch/deputy.ts';
@@ -49,9 +53,13 @@ import {
 import type { Queues } from './dispatch/queues.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
+import { AsyncLayers } from './layers/async-layers.ts';
+import { guardLanes } from './layers/lane-guard.ts';
+import type { SettledLayers } from './layers/settle.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
 import { logScarcity } from './scarcity-log.ts';
-import { type ConnectionEnd, DeviceReader } from './session/device-reader.ts';
+import { type ConnectionEnd, DeviceReader, type RequestSource } from './session/device-reader.ts';
+import { FuseNativeSession } from './session/fuse-native/session.ts';
 import {
   CHECKED_IOCTLS_MINOR,
   type Negotiated,
@@ -73,6 +81,7 @@ import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
 import { UringEngine } from './uring-engine.ts';
+import { warmUp } from './warm-up/warm-up.ts';
 
 export type { DaemonStatus } from './status.ts';
 
@@ -105,6 +114,10 @@ export interface DaemonHooks {
    * the mount has a control socket also where no runtime directory is given.
    */
   readonly ownsProcess?: boolean;
+  /** Fed while the deputy receives in main's place. */
+  readonly watchdog?: ServiceWatchdog | undefined;
+  /** Layers on the passthrough, or a file system in its place. */
+  readonly layers?: SettledLayers | undefined;
   /** The next three are for tests of failures. */
   /** A lane file that fails on purpose. */
   readonly laneFile?: URL;
@@ -116,6 +129,8 @@ const VERSION = packageVersion();
 const INIT_TIMEOUT_MS = 20_000;
 const LANE_STOP_MS = 3000;
 const MIN_DRAIN_MS = 1000;
+/** In the place of a descriptor of /dev/fuse: replies are delivered, see Context.deliver. */
+const NO_DEVICE = -1;
 const DRAIN_POLL_MS = 5;
 
 /**
@@ -157,9 +172,14 @@ class Mount implements Daemon {
   #uring!: UringEngine;
   #dispatcher!: Dispatcher;
   #deputy: Deputy | undefined;
+  #asyncLayers: AsyncLayers | undefined;
+  /** Where lanes say which layer they are in; undefined without layers in lanes. */
+  #layerWatch: SharedArrayBuffer | undefined;
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
-  #reader: DeviceReader | undefined;
+  #reader: RequestSource | undefined;
+  /** With engine=fuse-native: what requests come through. */
+  #native: FuseNativeSession | undefined;
   #starvationTimer: NodeJS.Timeout | undefined;
   #control: ControlServer | undefined;
   #negotiated: Negotiated | undefined;
@@ -191,28 +211,36 @@ class Mount implements Daemon {
 
   async start(): Promise<void> {
     checkAbi();
+    if (this.#options.engine === 'fuse-native') {
+      this.#native = new FuseNativeSession(this.#options, this.#logger);
+    }
     const fdLimit = this.#checkSurroundings();
     await this.#openControl();
     // With it a user's write through us would go beyond his quota. The limits are raised by now.
     dropCapability(CAP_SYS_RESOURCE);
-    this.#uring = new UringEngine(this.#options, this.#logger);
+    this.#uring = new UringEngine(this.#options, this.#logger, this.#hooks.layers !== undefined);
     this.#fs = this.#makeFs(fdLimit);
     if (this.#hooks.ownsProcess === true) this.#dropGroups();
     this.#fs.importRoot();
     this.#countOnMain();
     const exporting = this.#startExporter();
     const wakeFd = this.#openEventFd();
-    const request = { ...this.#options, mountpoint: this.#mountpoint };
-    this.#device = mountFuse(request, this.#logger);
-    await this.#startLanes(this.#device.fuseFd, wakeFd);
+    if (this.#native === undefined) {
+      const request = { ...this.#options, mountpoint: this.#mountpoint };
+      this.#device = mountFuse(request, this.#logger);
+    }
+    const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
+    await this.#startLanes(fuseFd, wakeFd);
     await exporting;
-    this.#prepareUring(this.#device.fuseFd, wakeFd);
-    await this.#serve(this.#device.fuseFd, wakeFd);
-    await this.#uring.engage(
-      this.#negotiated?.features.has('OVER_IO_URING') === true,
-      this.#fs.ctx,
-    );
-    this.#publishEngine();
+    if (this.#native !== undefined) {
+      await this.#serveNative(this.#native, wakeFd);
+      return;
+    }
+    this.#prepareUring(fuseFd, wakeFd);
+    await this.#serve(fuseFd, wakeFd);
+    const isAgreed = this.#negotiated?.features.has('OVER_IO_URING') === true;
+    await this.#uring.engage(isAgreed, this.#fs.ctx);
+    this.#tellEngine();
   }
 
   /** After a failed start: takes back what was begun. */
@@ -301,8 +329,9 @@ class Mount implements Daemon {
       rings: this.#uring.geometry,
       mayBlock: false,
       report: (level, key, message) => this.#once.log(level, key, {}, message),
-      closeHeld: (fd, mount) => this.#dispatcher.closeInLane(fd, mount),
+      closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+      layered: this.#hooks.layers?.layered,
     });
   }
 
@@ -342,7 +371,7 @@ class Mount implements Daemon {
         lanes: this.#options.lanes,
         spareLanes: SPARE_LANES,
         memory,
-        task: { config: ctx.config, fuseFd, wakeFd, traceFd },
+        task: { config: ctx.config, fuseFd, wakeFd, traceFd, ...this.#laneLayers() },
         logger: this.#logger,
         laneFile: this.#hooks.laneFile,
       },
@@ -352,18 +381,69 @@ class Mount implements Daemon {
         onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
         onLockAnswered: (lo, hi, isGranted) =>
           this.#dispatcher.lockWaits.answered(lo, hi, isGranted),
+        onLayerReply: (bytes) => this.#asyncLayers?.settle(bytes),
+        onReply: (reply) => this.#native?.deliver(reply),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
         onRestart: () => this.#pump(),
       },
     );
+    const started = this.#lanes.start();
+    started.catch(() => undefined);
+    // Nothing else is to be done until they serve.
+    if (this.#hooks.ownsProcess === true && this.#options.warmUp) {
+      warmUp(this.#options, this.#logger);
+    }
     try {
-      await this.#lanes.start();
+      await started;
     } catch (cause) {
       throw new SluiceError('ERR_SLUICE_SYSTEM', `the lanes cannot be started: ${String(cause)}`, {
         cause,
       });
     }
     this.#hooks.onLanes?.(this.#lanes);
+    this.#guardLayers(fuseFd);
+  }
+
+  // ---- layers ----
+
+  /** What lanes have to know of layers; nothing where there are none. */
+  #laneLayers(): Pick<LaneTask, 'layers' | 'answersLayers'> {
+    const { layers } = this.#hooks;
+    if (layers === undefined) return {};
+    const answersLayers = layers.asyncLayers.length > 0;
+    if (layers.modules.length === 0) return { answersLayers };
+    const watch = new SharedArrayBuffer(LayerWatch.byteLength(this.#options.lanes + SPARE_LANES));
+    this.#layerWatch = watch;
+    return { answersLayers, layers: { modules: layers.modules, watch } };
+  }
+
+  #guardLayers(fuseFd: number): void {
+    const { layers } = this.#hooks;
+    const watch = this.#layerWatch;
+    if (layers === undefined || watch === undefined) return;
+    const { moduleNames: names, timeoutMs } = layers;
+    const { ctx } = this.#fs;
+    const lanes = this.#lanes;
+    this.#closers.push(guardLanes({ ctx, fuseFd, lanes, watch, names, timeoutMs }));
+  }
+
+  #startAsyncLayers(dispatcher: Dispatcher): void {
+    const { layers: settled } = this.#hooks;
+    if (settled === undefined) return;
+    if (settled.asyncLayers.length === 0 && settled.own === undefined) return;
+    const { ctx, memory } = this.#fs;
+    const layers = new AsyncLayers({
+      ctx,
+      settled,
+      maxReplyBytes: memory.geometry.maxReplyBytes,
+      submit: (message) => dispatcher.submit(message),
+      answer: (header, receivedUs, result) => dispatcher.answerLayered(header, receivedUs, result),
+      onRoom: () => this.#pump(),
+    });
+    ctx.takeReply = (length) => layers.settle(ctx.u8.slice(ctx.reply, ctx.reply + length));
+    dispatcher.setAsyncLayers(layers);
+    this.#asyncLayers = layers;
+    this.#closers.push(() => layers.close());
   }
 
   #prepareUring(fuseFd: number, wakeFd: number): void {
@@ -374,13 +454,14 @@ class Mount implements Daemon {
       { config: ctx.config, fuseFd, wakeFd, traceFd },
       {
         onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+        onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
       },
     );
     if (this.#uring.queues !== undefined) this.#hooks.onQueues?.(this.#uring.queues);
   }
 
-  #publishEngine(): void {
+  #tellEngine(): void {
     const { engine, reason } = this.#uring.report();
     this.#tellSession({ engine, engine_reason: reason });
   }
@@ -388,7 +469,48 @@ class Mount implements Daemon {
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
     this.#startDeputy(fuseFd);
-    const dispatcher = new Dispatcher(
+    this.#startDispatcher(fuseFd, wakeFd);
+    const dispatcher = this.#dispatcher;
+    const { slots } = this.#fs.ctx.tables;
+    const sink = {
+      receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
+      receiveBytes: slots.largeMessageBytes(),
+      handle: () => dispatcher.handle(),
+      isFull: () => dispatcher.isFull(),
+    };
+    this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
+    // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
+    const initialised = new Promise<void>((resolve, reject) => {
+      this.#onInitialised = resolve;
+      this.#onInitFailed = reject;
+      const late = new SluiceError(
+        'ERR_SLUICE_KERNEL',
+        `the kernel sent no FUSE_INIT for ${this.#mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; is the descriptor in use already?`,
+      );
+      setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
+    });
+    this.#reader.resume();
+    await initialised;
+  }
+
+  /** Mounts through libfuse, and serves what it calls. */
+  async #serveNative(native: FuseNativeSession, wakeFd: number): Promise<void> {
+    this.#startDispatcher(NO_DEVICE, wakeFd);
+    const dispatcher = this.#dispatcher;
+    this.#fs.ctx.deliver = (reply) => native.deliver(reply);
+    this.#fs.init(0);
+    this.#reader = native;
+    native.open({
+      take: (message) => dispatcher.take(message),
+      isFull: () => dispatcher.isFull(),
+    });
+    this.#device = await native.mount(this.#mountpoint, (end) => this.#onEnd(end));
+    this.#settled(native.negotiated(), 'engine=fuse-native knows none');
+  }
+
+  /** From now on requests can be dispatched. */
+  #startDispatcher(fuseFd: number, wakeFd: number): void {
+    this.#dispatcher = new Dispatcher(
       this.#fs.ctx,
       fuseFd,
       this.#lanes,
@@ -409,33 +531,13 @@ class Mount implements Daemon {
       },
       this.#deputy,
     );
-    this.#dispatcher = dispatcher;
+    this.#startAsyncLayers(this.#dispatcher);
     this.#fs.ctx.fuseFd = fuseFd;
-    const { slots } = this.#fs.ctx.tables;
-    const sink = {
-      receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
-      receiveBytes: slots.largeMessageBytes(),
-      handle: () => dispatcher.handle(),
-      isFull: () => dispatcher.isFull(),
-    };
-    this.#reader = new DeviceReader(fuseFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     this.#watchWakes(wakeFd);
     this.#closers.push(() => clearInterval(this.#starvationTimer));
     this.#closers.push(() => clearInterval(this.#deadlineTimer));
     this.#closers.push(logScarcity(this.#fs.ctx.tables, this.#logger));
     this.#watchDeadline();
-    // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
-    const initialised = new Promise<void>((resolve, reject) => {
-      this.#onInitialised = resolve;
-      this.#onInitFailed = reject;
-      const late = new SluiceError(
-        'ERR_SLUICE_KERNEL',
-        `the kernel sent no FUSE_INIT for ${this.#mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; is the descriptor in use already?`,
-      );
-      setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
-    });
-    this.#reader.resume();
-    await initialised;
   }
 
   /**
@@ -444,12 +546,19 @@ class Mount implements Daemon {
    */
   #startDeputy(fuseFd: number): void {
     if (this.#hooks.ownsProcess !== true || this.#options.lanes < 2) return;
+    // What those answer only main can take.
+    const { layers } = this.#hooks;
+    if (layers !== undefined && (layers.asyncLayers.length > 0 || layers.own !== undefined)) return;
     const { ctx, memory, traceFd } = this.#fs;
     const returnFd = this.#openEventFd();
-    const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd };
-    this.#deputy = new Deputy(task, this.#logger, {
+    const { watchdog } = this.#hooks;
+    const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd, watchdog };
+    this.#deputy = new Deputy(task, ctx, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+      onStoodIn: (served) => this.#dispatcher.callers?.add(served),
+      onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
+      onLongWait: () => this.#lanes.releaseLocksOfDead(),
       onReport: (level, key, text) => this.#once.log(level, key, {}, text),
     });
     this.#deputy.start();
@@ -519,8 +628,9 @@ class Mount implements Daemon {
         readOnly: this.#options.readOnly,
         connection: this.#device?.connection ?? null,
         how: this.#device?.how ?? null,
+        engine: this.#native === undefined ? this.#uring.report().engine : this.#options.engine,
         negotiated: this.#negotiated,
-        engine: this.#isInitialised ? this.#uring.report() : null,
+        queues: this.#isInitialised && this.#native === undefined ? this.#uring.report() : null,
       }),
       served: () =>
         this.#isInitialised
@@ -561,6 +671,7 @@ class Mount implements Daemon {
     const obstacle = this.#passthroughObstacle();
     const agreed = negotiate(ctx.u32, ctx.body >> 2, ctx.lengthBytes - IN_HEADER.SIZE, {
       ...this.#options,
+      noOpen: this.#options.noOpen || this.#hasNoOpen(),
       kernelPassthrough: obstacle === undefined,
       isStackedSource: this.#fs.isStackedSource(),
       overIoUring: this.#uring.isReady && !this.#isInitialised,
@@ -592,16 +703,29 @@ class Mount implements Daemon {
     }
     this.#fs.init(negotiatedBits(agreed));
     reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
+    this.#settled(agreed, obstacle);
+    this.#logDeclined(agreed);
+    this.#onInitialised?.();
+  }
+
+  /** The mount is usable. @param obstacle why the kernel is not to read and write by itself */
+  #settled(agreed: Negotiated, obstacle: string | undefined): void {
     this.#negotiated = agreed;
     this.#isInitialised = true;
     this.#logNegotiated(agreed, obstacle);
     this.#publishNegotiated(agreed);
-    this.#onInitialised?.();
+  }
+
+  /** A file system without open leaves nobody to truncate then. */
+  #hasNoOpen(): boolean {
+    const own = this.#hooks.layers?.own;
+    return own !== undefined && !handles(own, 'open');
   }
 
   #passthroughObstacle(): string | undefined {
     const renamesCapability = this.#fs.ctx.config.xattrMap?.capability !== undefined;
-    return whyNoKernelPassthrough({ ...this.#options, renamesCapability });
+    const dataLayer = this.#hooks.layers?.dataLayer;
+    return whyNoKernelPassthrough({ ...this.#options, renamesCapability, dataLayer });
   }
 
   /** @param obstacle why the kernel is not to read and write by itself */
@@ -621,9 +745,13 @@ class Mount implements Daemon {
         mountpoint: this.#mountpoint,
         fdBudget: this.#fs.ctx.tables.fds.budget,
         kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
+        engine: this.#options.engine,
       },
       'negotiated',
     );
+  }
+
+  #logDeclined(agreed: Negotiated): void {
     const { u32, body, lengthBytes } = this.#fs.ctx;
     const offered = offeredFeatures(u32, body >> 2, lengthBytes - IN_HEADER.SIZE);
     this.#logger.debug(
@@ -643,6 +771,7 @@ class Mount implements Daemon {
       protocol: `7.${minor}`,
       features: [...features].sort().join(' '),
       how: this.#device?.how ?? '',
+      engine: this.#native === undefined ? 'dev' : this.#options.engine,
     });
   }
 
@@ -668,6 +797,11 @@ class Mount implements Daemon {
   }
 
   async #unmount(device: MountedDevice, timeoutMs: number): Promise<void> {
+    // libfuse does not ask to be told that a connection was aborted: it looks as if it were unmounted.
+    if (this.#native !== undefined && this.#reason === 'aborted') {
+      discardMount(device);
+      return;
+    }
     await unmount(device, { timeoutMs, log: this.#logger });
   }
 

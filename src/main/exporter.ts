@@ -1,4 +1,5 @@
 /** The thread of exporter and watchdog as main sees it: started with the mount, and again when it dies. */
+import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { SluiceError } from '../shared/errors.ts';
 import type { ExporterReport, ExporterTask, SessionFacts } from '../shared/exporter-messages.ts';
@@ -6,6 +7,7 @@ import type { Logger, LogSink } from '../shared/log.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import type { MountOptions } from '../shared/options.ts';
 import { packageVersion } from '../shared/version.ts';
+import { isHidden } from './session/hidden.ts';
 
 /** How long a thread that died stays away: one that dies at once must not keep main busy. */
 const RESTART_DELAY_MS = 5000;
@@ -14,7 +16,10 @@ const STOP_TIMEOUT_MS = 2000;
 
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16 };
 
-/** What the exporter is to do for a mount: where nobody wants metrics, it only watches. */
+/**
+ * What the exporter is to do for a mount: where nobody wants metrics, it only watches.
+ * @throws SluiceError ERR_SLUICE_OPTION for a socket below the mount point
+ */
 export function exporterTaskOf(
   options: MountOptions,
   memory: SharedMemory,
@@ -22,6 +27,7 @@ export function exporterTaskOf(
   names: { readonly mountId: string; readonly source: string; readonly mountpoint: string },
 ): ExporterTask {
   const { metrics, metricsSocket, isMetricsPortGiven } = options;
+  if (metrics && metricsSocket !== undefined) refuseHidden(names.mountpoint, metricsSocket);
   // Who asks for a socket has said where; the port of the default comes only with nothing said.
   const hasPort = metrics && (isMetricsPortGiven || metricsSocket === undefined);
   return {
@@ -45,6 +51,15 @@ export function exporterTaskOf(
       fsname: options.fsname,
     },
   };
+}
+
+/** Listening there would ask the mount before main answers, and main waits for it. */
+function refuseHidden(mountpoint: string, socket: string): void {
+  if (!isHidden(mountpoint, socket) && !isHidden(mountpoint, dirname(socket))) return;
+  throw new SluiceError(
+    'ERR_SLUICE_OPTION',
+    `metrics_socket: ${socket} lies below the mount point, which hides it; give a path elsewhere`,
+  );
 }
 
 export class Exporter {
@@ -136,17 +151,25 @@ export class Exporter {
       { reason: error.message, delayMs },
       'the exporter died; it is started again',
     );
-    setTimeout(() => this.#restart(), delayMs).unref();
+    this.#restartLater(true);
   }
 
-  #restart(): void {
+  /** @param isFirst whether a failure is logged: it is tried again until it works */
+  #restartLater(isFirst: boolean): void {
+    setTimeout(() => this.#restart(isFirst), RESTART_DELAY_MS).unref();
+  }
+
+  #restart(isFirst: boolean): void {
     if (this.#isStopping) return;
     this.start().then(
       () => {
         if (this.#session !== undefined) this.tellSession(this.#session);
       },
-      (cause: unknown) =>
-        this.#logger.error({ reason: String(cause) }, 'the exporter cannot be started again'),
+      (cause: unknown) => {
+        const reason = String(cause);
+        if (isFirst) this.#logger.error({ reason }, 'the exporter cannot be started again yet');
+        this.#restartLater(false);
+      },
     );
   }
 }

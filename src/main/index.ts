@@ -11,15 +11,26 @@
  * itself.
  */
 import { v7 as uuidv7 } from 'uuid';
+import type { OwnFileSystem } from '../shared/layers/types.ts';
 import { createLogger, type Logger } from '../shared/log.ts';
 import { type MountInput, resolveOptions } from '../shared/options.ts';
 import { type DaemonStatus, startDaemon, type UnmountReason } from './daemon.ts';
+import { type LayerSettings, type SettledLayers, settleLayers } from './layers/settle.ts';
 
 export { SluiceError, type SluiceErrorCode } from '../shared/errors.ts';
 export type { Logger } from '../shared/log.ts';
 export type { MountInput, OptionValues } from '../shared/options.ts';
 export type { DaemonStatus, UnmountReason } from './daemon.ts';
 export { newPassthroughLayer, PassthroughLayer } from './layer.ts';
+export { readOnlyLayer, traceLayer } from './layers/built-in.ts';
+export {
+  type OpenFileSystem,
+  openPassthrough,
+  type PassthroughOptions,
+  withLayers,
+} from './layers/open-passthrough.ts';
+export type { LayerModule, LayerSettings } from './layers/settle.ts';
+export * from './layers/values.ts';
 
 /** A mount this process serves. */
 export interface Mounted {
@@ -41,17 +52,77 @@ export interface Mounted {
   pathOf(nodeid: number): Buffer | undefined;
 }
 
+/** What mount() takes: a source, a mount point, options and layers. */
+export interface MountSettings extends MountInput, LayerSettings {}
+
+/** What mountFileSystem() takes: the options that do not need a source. */
+export interface OwnMountSettings extends Omit<MountSettings, 'source'> {}
+
+/** A place that is always there, for the parts of a mount that want a source; nothing is served of it. */
+const NO_SOURCE = '/proc/self/fd';
+
+/**
+ * Mounts a file system that is made of methods, and serves it from this process, on the main thread.
+ * @param fileSystem methods for what it can do; the rest is answered ENOSYS
+ * @param input mountpoint, and options as for mount()
+ * @param logger as for mount()
+ * @returns when the mount is usable
+ * @throws SluiceError, with nothing left mounted
+ */
+export function mountFileSystem(
+  fileSystem: OwnFileSystem,
+  input: OwnMountSettings,
+  logger?: Logger,
+): Promise<Mounted> {
+  const settings: MountSettings = {
+    fsname: String(fileSystem?.name),
+    // With ACLs the kernel would leave the umask to the file system.
+    posixAcl: false,
+    // Without it the kernel clears set-id bits by setattr.
+    killprivV2: false,
+    inodeFileHandles: 'never',
+    ...input,
+    source: NO_SOURCE,
+  };
+  return mountWith(settings, logger, fileSystem);
+}
+
 /**
  * Mounts a directory and serves it from this process.
  * @param input source, mountpoint and any options of docs/options.md: durations in seconds, sizes in
  * bytes. Metrics are served only when `metrics`, `metricsPort` or `metricsSocket` is given, and `sluice
- * status`, `top` and `umount` reach the mount only when `runtimeDir` is.
+ * status`, `top` and `umount` reach the mount only when `runtimeDir` is. `layers` stand between the mount
+ * and the directory.
  * @param logger a pino logger to write to; without one, as the options `logFile`, `logLevel` and
  * `logFormat` say
  * @returns when the mount is usable
  * @throws SluiceError, with nothing left mounted
  */
-export async function mount(input: MountInput, logger?: Logger): Promise<Mounted> {
+export function mount(input: MountSettings, logger?: Logger): Promise<Mounted> {
+  return mountWith(input, logger, undefined);
+}
+
+async function mountWith(
+  settings: MountSettings,
+  logger: Logger | undefined,
+  own: OwnFileSystem | undefined,
+): Promise<Mounted> {
+  const { layers, layerTimeoutMs, ...input } = settings;
+  const settled = await settleLayers(
+    {
+      ...(layers === undefined ? {} : { layers }),
+      ...(layerTimeoutMs === undefined ? {} : { layerTimeoutMs }),
+    },
+    own,
+  );
+  return serve(input, logger, settled);
+}
+
+async function serve(
+  input: MountInput,
+  logger: Logger | undefined,
+  layers: SettledLayers | undefined,
+): Promise<Mounted> {
   const { metricsPort, metricsSocket } = input;
   const isAsked = metricsPort !== undefined || metricsSocket !== undefined;
   const { options, warnings } = resolveOptions({ metrics: isAsked, ...input });
@@ -60,7 +131,7 @@ export async function mount(input: MountInput, logger?: Logger): Promise<Mounted
   const log =
     logger?.child({ mount: id }) ?? createLogger({ mountId: id, logLevel, logFormat, logFile });
   for (const warning of warnings) log.warn(warning);
-  const daemon = await startDaemon(options, log);
+  const daemon = await startDaemon(options, log, { layers });
   return {
     id: daemon.id,
     mountpoint: daemon.mountpoint,

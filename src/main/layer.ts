@@ -3,16 +3,11 @@
  * transport, or from a test.
  */
 import { ERRNO } from '../shared/abi/errno.ts';
-import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import { ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { type OptionValues, resolveOptions } from '../shared/options.ts';
 import { LOCK_WAIT } from '../shared/passthrough/context.ts';
-import {
-  batchForget,
-  forget,
-  putReplyHeader,
-  runOperation,
-} from '../shared/passthrough/operations.ts';
+import { putReplyHeader, runOperation, takeForget } from '../shared/passthrough/operations.ts';
 import { RLIMIT_NOFILE } from '../shared/sys/constants.ts';
 import { close } from '../shared/sys/libc.ts';
 import { softLimit } from '../shared/sys/rlimit.ts';
@@ -80,7 +75,7 @@ export class PassthroughLayer {
     const isWhole = ctx.lengthBytes === length;
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.hasReply === false) {
-      if (isWhole && length >= IN_HEADER.SIZE + row.inSizeBytes) this.#takeSilently();
+      if (isWhole && length >= IN_HEADER.SIZE + row.inSizeBytes) takeForget(ctx);
       return undefined;
     }
     const outcome = isWhole ? runOperation(ctx) : -ERRNO.EINVAL;
@@ -91,10 +86,10 @@ export class PassthroughLayer {
     return ctx.u8.slice(ctx.reply, ctx.out + Math.max(result, 0));
   }
 
-  #takeSilently(): void {
-    const { ctx } = this.fs;
-    if (ctx.opcode === OP.FORGET) forget(ctx);
-    else if (ctx.opcode === OP.BATCH_FORGET) batchForget(ctx);
+  /** Where a whole message may be put, for whoever runs operations on `fs` without handle(). */
+  messageArea(): { readonly at: number; readonly bytes: number } {
+    const { slots } = this.fs.ctx.tables;
+    return { at: slots.messageAt(this.#slot), bytes: slots.largeMessageBytes() };
   }
 }
 

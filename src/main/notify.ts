@@ -5,15 +5,15 @@
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { oneLine } from '../shared/errors.ts';
 import type { Logger } from '../shared/log.ts';
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM } from '../shared/sys/constants.ts';
+import { socket } from '../shared/sys/libc.ts';
 import {
-  AF_UNIX,
-  MSG_DONTWAIT,
-  MSG_NOSIGNAL,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
-} from '../shared/sys/constants.ts';
-import { addressOf, CString, sendto, socket } from '../shared/sys/libc.ts';
-import { type SocketAddress, unixAddress } from '../shared/sys/unix-socket.ts';
+  feedWatchdog,
+  type ManagerSocket,
+  type ServiceWatchdog,
+  sendNews,
+} from '../shared/sys/service-manager.ts';
+import { unixAddress } from '../shared/sys/unix-socket.ts';
 
 /** How long news that must arrive waits before it is sent again to a queue that was full. */
 const RETRY_MS = 100;
@@ -28,6 +28,8 @@ export interface ServiceManager {
   /** A reload has begun; `ready` says that it is done. */
   reloading(): void;
   stopping(status: string): void;
+  /** For who serves while the main loop stands still: to feed, too. Undefined: nobody wants that. */
+  readonly watchdog: ServiceWatchdog | undefined;
 }
 
 /** What `systemctl status` shows while a mount is served. */
@@ -60,9 +62,8 @@ export function connectServiceManager(env: Environment, log: NotifyLog): Service
 
 class NotifySocket implements ServiceManager {
   readonly #log: NotifyLog;
-  readonly #watchdogMs: number;
-  readonly #address: SocketAddress | undefined;
-  readonly #fd: number;
+  readonly watchdog: ServiceWatchdog | undefined;
+  readonly #socket: ManagerSocket | undefined;
   /** What must arrive, oldest first, while the manager's queue is full. */
   readonly #waiting: string[] = [];
   #isWatchdogFed = false;
@@ -70,12 +71,23 @@ class NotifySocket implements ServiceManager {
 
   constructor(name: string | undefined, watchdogUs: number, log: NotifyLog) {
     this.#log = log;
-    this.#watchdogMs = Math.min(watchdogUs / 1000, LONGEST_TIMER_MS);
-    this.#address = name === undefined ? undefined : unixAddress(name);
-    this.#fd = this.#address === undefined ? -1 : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (name === undefined) return;
-    if (this.#address === undefined) this.#fail(`${name} is no Unix socket`);
-    else if (this.#fd < 0) this.#fail(errnoName(this.#fd));
+    this.#socket = name === undefined ? undefined : this.#open(name);
+    const periodMs = Math.min(watchdogUs / 1000, LONGEST_TIMER_MS);
+    if (periodMs > 0 && this.#socket !== undefined) {
+      this.watchdog = { socket: this.#socket, periodMs };
+    }
+  }
+
+  #open(name: string): ManagerSocket | undefined {
+    const address = unixAddress(name);
+    if (address === undefined) {
+      this.#fail(`${name} is no Unix socket`);
+      return undefined;
+    }
+    const fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) return { fd, address };
+    this.#fail(errnoName(fd));
+    return undefined;
   }
 
   ready(status: string): void {
@@ -93,17 +105,17 @@ class NotifySocket implements ServiceManager {
     this.#tell(`STOPPING=1\nSTATUS=${oneLine(status)}`);
   }
 
-  /** A timer of the main loop: a loop that does not turn feeds nobody. */
+  /** A timer of the main loop: one that does not turn feeds nobody. */
   #feedWatchdog(): void {
-    if (this.#isWatchdogFed || !(this.#watchdogMs > 0) || this.#fd < 0) return;
+    const { watchdog } = this;
+    if (this.#isWatchdogFed || watchdog === undefined) return;
     this.#isWatchdogFed = true;
-    // One that is lost in a full queue is followed by the next in time.
-    setInterval(() => this.#send('WATCHDOG=1'), this.#watchdogMs).unref();
+    setInterval(() => this.#check(feedWatchdog(watchdog.socket)), watchdog.periodMs).unref();
   }
 
   /** Sends in order; what finds the queue full is sent again later. */
   #tell(news: string): void {
-    if (this.#fd < 0) return;
+    if (this.#socket === undefined) return;
     if (this.#waiting.length > 0 || this.#send(news) === -ERRNO.EAGAIN) {
       if (this.#waiting.length === MAX_WAITING) this.#waiting.shift();
       this.#waiting.push(news);
@@ -125,16 +137,10 @@ class NotifySocket implements ServiceManager {
 
   /** Never waits: the main thread serves the mount. @returns `-errno`, or the bytes sent */
   #send(news: string): number {
-    const text = new CString(news);
-    const { memory, sizeBytes } = this.#address as SocketAddress;
-    const sent = sendto(
-      this.#fd,
-      text.address,
-      text.bytes.length - 1,
-      MSG_DONTWAIT | MSG_NOSIGNAL,
-      addressOf(memory),
-      sizeBytes,
-    );
+    return this.#check(sendNews(this.#socket as ManagerSocket, news));
+  }
+
+  #check(sent: number): number {
     if (sent < 0 && sent !== -ERRNO.EAGAIN) this.#fail(errnoName(sent));
     return sent;
   }

@@ -40,6 +40,8 @@ export interface PassthroughSettings {
   readonly closeHeld: (fd: number, mount: number) => void;
   /** A lock was given up while there are lock waits. */
   readonly onUnlocked: (slot: number) => void;
+  /** Opcodes that layers in lanes have to see; undefined without such layers. */
+  readonly layered?: Uint8Array | undefined;
 }
 
 const STDERR = 2;
@@ -58,14 +60,14 @@ export class PassthroughFs {
     const { options, source, fdLimit, rings } = settings;
     this.#settings = settings;
     const facts = probe(source);
-    this.memory = reserveMemory(
-      geometryOf(options, fdBudgetOf(options, fdLimit, rings?.threads), facts, rings),
-    );
+    const { layered } = settings;
+    const fdBudget = fdBudgetOf(options, fdLimit, rings?.threads);
+    this.memory = reserveMemory(geometryOf(options, fdBudget, facts, layered !== undefined, rings));
     this.traceFd = openTrace(options);
     this.#procSelfFd = openProcSelfFd();
     this.ctx = new Context({
       memory: this.memory,
-      config: passthroughConfigOf(options, facts, this.#procSelfFd),
+      config: passthroughConfigOf(options, facts, this.#procSelfFd, layered),
       thread: MAIN_THREAD,
       mayBlock: settings.mayBlock,
       isInProcSelfFd: false,

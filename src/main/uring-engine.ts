@@ -30,12 +30,13 @@ export class UringEngine {
   #reason = 'it is the default';
   #isEngaged = false;
 
-  constructor(options: MountOptions, logger: Logger) {
+  /** @param hasLayers main and lanes run those, and threads of queues do not */
+  constructor(options: MountOptions, logger: Logger, hasLayers: boolean) {
     this.#logger = logger;
-    this.#isAsked = options.engine !== 'dev';
+    this.#isAsked = options.engine === 'uring' || options.engine === 'auto';
     this.#isStrict = options.engine === 'uring';
     if (!this.#isAsked) return;
-    const plan = planUring(options);
+    const plan = hasLayers ? 'layers need the other engine' : planUring(options);
     if (typeof plan === 'string') this.#giveUp(plan);
     else this.#plan = plan;
   }

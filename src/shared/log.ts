@@ -2,13 +2,15 @@
 import { openSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import pino from 'pino';
-import { PinoPretty } from 'pino-pretty';
+import { prettyFactory } from 'pino-pretty';
 import { SluiceError } from './errors.ts';
 
 export type Logger = pino.Logger;
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 
 const STDERR = 2;
+/** What a log that cannot be written may keep; the lines behind are lost. */
+const MAX_WAITING_CHARS = 1 << 20;
 
 export interface LoggerSettings {
   /** uuid v7 of the mount instance: field `mount` of every line. */
@@ -40,9 +42,8 @@ export function createLogger(settings: LoggerSettings): Logger {
   const fd = settings.logFile === undefined ? STDERR : openLogFile(settings.logFile);
   const isTerminal = isatty(fd);
   const isPretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && isTerminal);
-  const stream = isPretty
-    ? PinoPretty({ destination: fd, sync: true, colorize: isTerminal, singleLine: true })
-    : pino.destination({ dest: fd, sync: true });
+  const lines = openLines(fd);
+  const stream = isPretty ? prettified(lines, isTerminal) : lines;
   const counts = new LogCounts();
   const logger = pino(
     {
@@ -63,6 +64,19 @@ export function createLogger(settings: LoggerSettings): Logger {
   const { logLevel: level, mountId } = settings;
   sinkOf.set(logger, { fd, isPretty, isColored: isTerminal, level, mountId });
   return logger;
+}
+
+/** Where lines go; one that cannot be written (a full disk) waits for the next, and fails nobody. */
+function openLines(fd: number): pino.DestinationStream {
+  const lines = pino.destination({ dest: fd, sync: true, maxLength: MAX_WAITING_CHARS });
+  // Nobody is left to tell: the mount must not end for it.
+  lines.on('error', () => undefined);
+  return lines;
+}
+
+function prettified(lines: pino.DestinationStream, colorize: boolean): pino.DestinationStream {
+  const prettify = prettyFactory({ colorize, singleLine: true });
+  return { write: (line) => lines.write(prettify(line) ?? line) };
 }
 
 /** Of pino, by which levels are told apart: 10 is trace, 20 debug and so on up to 60. */

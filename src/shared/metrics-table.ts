@@ -373,7 +373,7 @@ export const METRICS = [
     name: 'sluice_mounts_lanes_only',
     type: 'gauge',
     group: 'Slow and stuck',
-    help: 'Backing mounts in whose calls main was caught, and of which it runs nothing any more: 0 on a healthy mount',
+    help: 'Backing mounts in whose calls main was caught, and of which it runs nothing for now: 0 on a healthy mount',
     reading: 'mountsLanesOnly',
   },
   // ---- inodes, handles, descriptors ----
@@ -468,14 +468,7 @@ export const METRICS = [
     type: 'gauge',
     group: 'The mount',
     help: 'What was negotiated with the kernel; empty before FUSE_INIT',
-    info: ['protocol', 'features', 'how'],
-  },
-  {
-    name: 'sluice_engine_info',
-    type: 'gauge',
-    group: 'The mount',
-    help: 'By which way requests come, and why not by the other one; empty before FUSE_INIT',
-    info: ['engine', 'engine_reason'],
+    info: ['protocol', 'features', 'how', 'engine', 'engine_reason'],
   },
   {
     name: 'sluice_uring_memory_bytes',

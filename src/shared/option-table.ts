@@ -264,14 +264,6 @@ export const OPTIONS = {
     default: 'prefer',
     help: 'reach inodes by file handle instead of one open fd each',
   },
-  engine: {
-    name: 'engine',
-    group: 'Modes',
-    kind: 'enum',
-    values: ['dev', 'uring', 'auto'],
-    default: 'dev',
-    help: 'how requests come: by /dev/fuse; by io_uring, one queue for each CPU (Linux 6.14, experimental), where that can be had; not with posix_lock, flock or op_timeout; auto: the same as uring, without a warning',
-  },
   maxWrite: {
     name: 'max_write',
     group: 'Sizes and limits',
@@ -299,6 +291,12 @@ export const OPTIONS = {
     min: 1,
     max: 64,
     help: 'threads for what may block',
+  },
+  warmUp: {
+    ...on,
+    name: 'warm_up',
+    group: 'Sizes and limits',
+    help: 'have the code of main compiled while the lanes start, which may take half a second; else the first thousand operations do that',
   },
   fdBudget: {
     name: 'fd_budget',
@@ -534,6 +532,14 @@ export const OPTIONS = {
     isReloaded: true,
     help: 'answer ETIMEDOUT to an operation that only reads and takes longer than this; a mount that starts with it has no kernel_passthrough; 0: wait for ever',
   },
+  engine: {
+    name: 'engine',
+    group: 'Process',
+    kind: 'enum',
+    values: ['dev', 'uring', 'auto', 'fuse-native'],
+    default: 'dev',
+    help: 'how requests come: from /dev/fuse; by io_uring, one queue for each CPU, where that can be had (Linux 6.14; not with posix_lock, flock, op_timeout or layers), else from /dev/fuse; auto: as uring, and no warning if not; or through libfuse 2 and the optional package fuse-native, for hosts where only libfuse may mount',
+  },
   background: {
     ...off,
     name: 'background',
@@ -656,5 +662,12 @@ export const IGNORED_OPTIONS: readonly string[] = [
   'nolazytime',
   'diratime',
   'nodiratime',
+  'iversion',
+  'noiversion',
+  'mand',
+  'nomand',
+  'silent',
+  'loud',
+  'symfollow',
   'comment',
 ];

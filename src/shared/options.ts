@@ -138,11 +138,12 @@ function timeouts(values: OptionValues, cache: keyof typeof TIMEOUT_SECONDS_BY_C
 }
 
 interface Switches {
+  readonly engine: string;
   readonly cache: string;
   readonly readOnly: boolean;
   readonly sealSize: boolean;
-  readonly posixLock: boolean;
-  readonly flock: boolean;
+  posixLock: boolean;
+  flock: boolean;
   readonly background: boolean;
   readonly isRoot: boolean;
   noOpen: boolean;
@@ -162,6 +163,8 @@ interface Conflict {
     | 'noOpen'
     | 'noOpendir'
     | 'writeback'
+    | 'posixLock'
+    | 'flock'
     | 'securityLabel'
     | 'allowIdmap'
     | 'trace'
@@ -171,8 +174,24 @@ interface Conflict {
   applies(given: Switches): boolean;
 }
 
+/** What is agreed with the kernel by messages that libfuse 2 or fuse-native does not know. */
+const UNKNOWN_TO_LIBFUSE: readonly Conflict['key'][] = [
+  'writeback',
+  'noOpen',
+  'noOpendir',
+  'posixLock',
+  'flock',
+  'securityLabel',
+  'allowIdmap',
+];
+
 /** Options that are switched off, with a warning, beside others. */
 const CONFLICTS: readonly Conflict[] = [
+  ...UNKNOWN_TO_LIBFUSE.map((key) => ({
+    key,
+    reason: 'engine=fuse-native cannot do it',
+    applies: (given: Switches) => given.engine === 'fuse-native',
+  })),
   { key: 'noOpen', reason: 'it needs cache=always', applies: (given) => given.cache !== 'always' },
   {
     key: 'noOpen',
@@ -280,6 +299,18 @@ function checkedAddress(address: string = LOOPBACK): string {
   );
 }
 
+/**
+ * libfuse knows who calls, and fuse-native does not say it. So nobody but the daemon's own user may use
+ * such a mount: what others created would be his, with the set-id bits they chose.
+ */
+function allowOtherOf({ engine, allowOther }: OptionValues, value: boolean): boolean {
+  if (engine !== 'fuse-native') return value;
+  if (allowOther !== true) return false;
+  throw optionError(
+    'allow_other does not go with engine=fuse-native: fuse-native does not tell who the caller is, so all would act as the user of the daemon; leave it out or take engine=dev',
+  );
+}
+
 function asList(rules: string | readonly string[] = []): readonly string[] {
   return typeof rules === 'string' ? [rules] : rules;
 }
@@ -324,16 +355,16 @@ export function resolveOptions(
     posixLock: values.posixLock,
     flock: values.flock,
     inodeFileHandles: values.inodeFileHandles,
-    engine: values.engine,
     uringDepth: values.uringDepth,
     uringMemoryBytes: values.uringMemory,
     maxWriteBytes: maxWrite,
     maxBackground: values.maxBackground,
     lanes: values.lanes,
+    warmUp: values.warmUp,
     fdBudget: values.fdBudget,
     maxInodes: values.maxInodes,
     requestSlots: values.requestSlots,
-    allowOther: values.allowOther,
+    allowOther: allowOtherOf(given, values.allowOther),
     defaultPermissions: values.defaultPermissions,
     ...checkedRules(given),
     allowIdmap: values.allowIdmap,
@@ -353,6 +384,7 @@ export function resolveOptions(
     stuckTimeoutMs: toMs(values.stuckTimeout),
     slowTimeoutMs: toMs(values.slowTimeout),
     opTimeoutMs: toMs(values.opTimeout),
+    engine: values.engine,
     background: values.background,
     stopTimeoutMs: toMs(stopTimeout),
     runtimeDir: runtimeDir === undefined ? undefined : absolutePath(runtimeDir, workingDirectory),

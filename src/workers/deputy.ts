@@ -3,31 +3,26 @@
  * their requests, and FORGET is heard. It answers what never waits, as main does, and leaves everything
  * else to the lanes; what only main can do is kept for main.
  */
-import { readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import { type CallerSums, CallerTable } from '../shared/caller-table.ts';
 import { nowUs } from '../shared/clock.ts';
 import { Receiver } from '../shared/memory/receiver.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { deputyThread, laneThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
-import { backingMountOf } from '../shared/passthrough/bulkhead.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
+import { countCaller } from '../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { releaseLocksAhead } from '../shared/passthrough/locks.ts';
-import {
-  batchForget,
-  forget,
-  replyOrUndo,
-  reportException,
-} from '../shared/passthrough/operations.ts';
+import { answerException, replyOrUndo, takeForget } from '../shared/passthrough/operations.ts';
 import { RequestQueue } from '../shared/passthrough/request-queue.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
-import { countRequest } from '../shared/request-stats.ts';
 import { POLLIN } from '../shared/sys/constants.ts';
-import { addressOf, close, poll, read } from '../shared/sys/libc.ts';
+import { addressOf, poll, read } from '../shared/sys/libc.ts';
+import { feedWatchdog, type ServiceWatchdog } from '../shared/sys/service-manager.ts';
+import { ownThreadId } from '../shared/sys/thread-id.ts';
 
 /** What main gives its deputy. */
 export interface DeputyTask {
@@ -38,6 +33,8 @@ export interface DeputyTask {
   readonly returnFd: number;
   /** Where trace lines go, -1 for nowhere. */
   readonly traceFd: number;
+  /** To be fed while it receives. */
+  readonly watchdog: ServiceWatchdog | undefined;
   readonly port: MessagePort;
 }
 
@@ -46,10 +43,17 @@ export type DeputyMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'unlocked'; readonly inode: number }
+  /** A descriptor to close for which the mount's ring has no room. */
+  | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
   /** A request for main. */
   | { readonly kind: 'request'; readonly message: Uint8Array; readonly receivedUs: number }
-  /** It received for so long. */
-  | { readonly kind: 'stoodIn'; readonly elapsedMs: number; readonly requests: number };
+  /** It received for so long; `served` are the requests that were not for main. */
+  | {
+      readonly kind: 'stoodIn';
+      readonly elapsedMs: number;
+      readonly requests: number;
+      readonly served: CallerSums;
+    };
 
 /** A call of main's that takes longer hangs: its deputy takes over between one tick and two after it began. */
 const TICK_MS = 2;
@@ -58,8 +62,9 @@ const IDLE_TICKS = 50;
 /** Bounds a sleep: a wake-up that went astray costs no more than this. */
 const SLEEP_MS = 1000;
 const POLL_MS = 500;
-/** Requests kept for main at the most; then the kernel queues. */
+/** Requests kept for main at the most, and their bytes, but for the last one; then the kernel queues. */
 const MOST_KEPT = 1024;
+const MOST_KEPT_BYTES = 64 * 1024 * 1024;
 
 /** struct pollfd, twice: descriptor, events, returned events. */
 const POLL_WORDS = 4;
@@ -74,12 +79,18 @@ class Deputy {
   readonly #pollAddress = addressOf(this.#polled);
   readonly #returnValue = new BigUint64Array(new SharedArrayBuffer(8));
   readonly #returnAddress = addressOf(this.#returnValue);
+  /** Of whom the requests were that it has not told main of. */
+  readonly #callers = new CallerTable();
+  readonly #pollMs: number;
+  #fedUs = 0;
   #kept = 0;
+  #keptBytes = 0;
   #requests = 0;
 
   constructor(task: DeputyTask) {
     const { maxLanes } = task.memory.geometry;
     this.#task = task;
+    this.#pollMs = Math.min(POLL_MS, task.watchdog?.periodMs ?? POLL_MS);
     this.#receiver = new Receiver(task.memory.receiver);
     this.#lanes = Array.from(
       { length: maxLanes },
@@ -97,21 +108,25 @@ class Deputy {
       onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
     });
     this.#ctx.fuseFd = task.fuseFd;
-    this.#queue = new RequestQueue(this.#ctx, () => this.#wakeOne());
+    this.#queue = new RequestQueue(
+      this.#ctx,
+      this.#receiver.receiveSlot(),
+      () => this.#wakeOne(),
+      (slot) => this.#receiver.setReceiveSlot(slot),
+    );
   }
 
   run(): void {
     const receiver = this.#receiver;
-    receiver.setThreadId(Number(basename(readlinkSync('/proc/thread-self'))));
+    this.#ctx.tables.journal.setThreadId(ownThreadId());
     this.#tell({ kind: 'started' });
-    let calls = receiver.calls();
     let idleTicks = 0;
     while (!receiver.isStopping()) {
       if (idleTicks >= IDLE_TICKS) {
-        receiver.sleepIfIdle(calls, SLEEP_MS);
+        receiver.sleepIfIdle(SLEEP_MS);
         idleTicks = 0;
       }
-      calls = receiver.calls();
+      const calls = receiver.calls();
       receiver.pause(TICK_MS);
       if (receiver.calls() !== calls) idleTicks = 0;
       else if (receiver.currentCall() !== calls) idleTicks++;
@@ -130,7 +145,7 @@ class Deputy {
   #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     if (rings.ownDepth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeOne();
-    else close(fd);
+    else this.#tell({ kind: 'close', fd, mount });
   }
 
   /** Receives until main wants its place back. */
@@ -138,14 +153,29 @@ class Deputy {
     const beganUs = nowUs();
     this.#requests = 0;
     this.#kept = 0;
+    this.#keptBytes = 0;
     let isOpen = true;
-    while (!this.#isReturnAsked(isOpen && this.#kept < MOST_KEPT)) {
-      isOpen &&= this.#receiveOne();
+    while (!this.#isReturnAsked(isOpen && !this.#isFull())) {
+      isOpen &&= this.#isFull() || this.#receiveOne();
+      this.#feedWatchdog();
     }
     read(this.#task.returnFd, this.#returnAddress, 8);
     this.#receiver.giveBack();
     const elapsedMs = (nowUs() - beganUs) / 1000;
-    this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests });
+    const served = this.#callers.takeAll();
+    this.#tell({ kind: 'stoodIn', elapsedMs, requests: this.#requests, served });
+  }
+
+  /** Requests are served, and a restart would not free main of its call. */
+  #feedWatchdog(): void {
+    const { watchdog } = this.#task;
+    if (watchdog === undefined || nowUs() - this.#fedUs < 1000 * watchdog.periodMs) return;
+    this.#fedUs = nowUs();
+    feedWatchdog(watchdog.socket);
+  }
+
+  #isFull(): boolean {
+    return this.#kept >= MOST_KEPT || this.#keptBytes >= MOST_KEPT_BYTES;
   }
 
   /** Waits for a request, if any are wanted, or for main. @returns whether main asks */
@@ -155,7 +185,7 @@ class Deputy {
     polled[1] = POLLIN;
     polled[2] = this.#task.fuseFd;
     polled[3] = POLLIN;
-    poll(this.#pollAddress, isReceiving ? 2 : 1, POLL_MS);
+    poll(this.#pollAddress, isReceiving ? 2 : 1, this.#pollMs);
     return polled[1] >>> 16 !== 0 || this.#receiver.isStopping();
   }
 
@@ -164,9 +194,14 @@ class Deputy {
     const ctx = this.#ctx;
     const at = this.#queue.receiveAt();
     const room = ctx.tables.slots.largeMessageBytes();
+    const { journal } = ctx.tables;
+    const note = this.#receiver.receiveSlot() + 1;
     const count = read(this.#task.fuseFd, ctx.address(at), room);
+    // No call since the read: a request that was read is noted, and answered by main if we die with it.
+    if (count > 0) journal.cells[journal.itemAt] = note;
     if (count > 0) {
       this.#take(at);
+      journal.cells[journal.itemAt] = 0;
       return true;
     }
     return count === -ERRNO.EAGAIN || count === -ERRNO.EINTR || count === -ERRNO.ENOENT;
@@ -178,30 +213,28 @@ class Deputy {
     ctx.load(at);
     ctx.receivedUs = nowUs();
     ctx.tracer?.request(ctx);
+    const keptBefore = this.#kept;
     try {
       this.#dispatch();
+      if (this.#kept === keptBefore) countCaller(this.#callers, ctx);
     } catch (error) {
-      reportException(ctx, 'deputy', error);
-      if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) {
-        replyOrUndo(ctx, this.#task.fuseFd, -ERRNO.EIO);
-      }
+      answerException(ctx, 'deputy', error);
     }
   }
 
   #dispatch(): void {
     const ctx = this.#ctx;
+    if (takeForget(ctx)) return;
     const row = ROW_BY_OPCODE[ctx.opcode];
-    if (ctx.opcode === OP.FORGET || ctx.opcode === OP.BATCH_FORGET) {
-      countRequest(ctx.tables.stats, row);
-      if (ctx.opcode === OP.FORGET) forget(ctx);
-      else batchForget(ctx);
-    } else if (row?.class === 'control' || !ctx.has(NEGOTIATED.INITIALISED)) {
+    if (row?.class === 'control' || !ctx.has(NEGOTIATED.INITIALISED)) {
       this.#keepForMain();
     } else if (row === undefined || row.class === 'absent') {
       replyOrUndo(ctx, this.#task.fuseFd, -ERRNO.ENOSYS);
     } else {
-      const mount = backingMountOf(ctx);
-      if (mayTryInPlace(ctx, mount) && answerInPlace(ctx)) return;
+      const mount = ctx.mountOf(ctx.nodeLo);
+      // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
+      const isTried = ctx.opcode !== OP.WRITE && mayTryInPlace(ctx, mount);
+      if (isTried && answerInPlace(ctx)) return;
       if (ctx.opcode === OP.RELEASE) releaseLocksAhead(ctx);
       if (!this.#queue.placeReceived(mount)) this.#keepForMain();
     }
@@ -211,12 +244,19 @@ class Deputy {
     const ctx = this.#ctx;
     const message = ctx.u8.slice(ctx.message, ctx.message + ctx.lengthBytes);
     this.#kept++;
+    this.#keptBytes += message.length;
     this.#tell({ kind: 'request', message, receivedUs: ctx.receivedUs });
   }
 }
 
 /** The piscina task: returns when the deputy was told to stop. */
 export default function deputy(task: DeputyTask): void {
-  new Deputy(task).run();
-  task.port.close();
+  try {
+    new Deputy(task).run();
+  } finally {
+    // After a throw the thread lives on, and nobody receives: main must not wait for it.
+    const thread = deputyThread(task.memory.geometry.maxLanes);
+    new ThreadJournal(task.memory.journal, thread).setThreadId(0);
+    task.port.close();
+  }
 }

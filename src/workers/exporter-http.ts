@@ -49,7 +49,11 @@ export class HttpServer {
       connectionsCheckingInterval: CHECK_INTERVAL_MS,
     });
     this.#server.maxConnections = MAX_CONNECTIONS;
-    this.#server.on('drop', () => routes.onCut());
+    this.#server.on('drop', () => {
+      routes.onCut();
+      // Who only keeps a connection makes way for who asks next.
+      this.#server.closeIdleConnections();
+    });
     this.#server.on('clientError', (error, socket) => this.#onClientError(error, socket));
     this.#server.on('request', (request, response) => {
       this.#limit(response);
@@ -95,13 +99,17 @@ export class HttpServer {
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-    const status = STATUS_BY_CODE[error.code ?? ''];
-    if (status === undefined || !socket.writable) {
+    const { code = '' } = error;
+    const isLimit = code in STATUS_BY_CODE;
+    if (isLimit) this.#routes.onCut();
+    if (!socket.writable || !(isLimit || code.startsWith('HPE_'))) {
       socket.destroy();
       return;
     }
-    this.#routes.onCut();
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    const status = STATUS_BY_CODE[code] ?? '400 Bad Request';
+    const text = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
+    // Not left half open: a client that never closes would keep its place for good.
+    socket.end(text, () => socket.destroy());
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -1,10 +1,7 @@
 /** The path of a Unix socket to listen at: checked, and free of what an earlier daemon left there. */
-import { lstatSync, type Stats, unlinkSync } from 'node:fs';
-import { connect } from 'node:net';
-
-/** sockaddr_un holds 108 bytes, the last one 0 (unix(7)). */
-const MAX_PATH_BYTES = 107;
-const CONNECT_TIMEOUT_MS = 2000;
+import { lstatSync, type Stats, statSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { isDeadSocket, MAX_SOCKET_PATH_BYTES } from '../shared/socket-path.ts';
 
 /** Why a path cannot be listened at, and what to do. */
 export class SocketPathError extends Error {}
@@ -15,23 +12,32 @@ export class SocketPathError extends Error {}
  */
 export async function clearSocketPath(path: string): Promise<void> {
   const bytes = Buffer.byteLength(path);
-  if (bytes > MAX_PATH_BYTES) {
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
     throw new SocketPathError(
-      `${path} has ${bytes} bytes and a socket's path ${MAX_PATH_BYTES} at the most; choose a shorter one`,
+      `${path} has ${bytes} bytes and a socket's path ${MAX_SOCKET_PATH_BYTES} at the most; choose a shorter one`,
     );
   }
   const found = look(path);
-  if (found === undefined) return;
+  if (found === undefined) {
+    requireDirectory(dirname(path));
+    return;
+  }
   if (!found.isSocket()) {
     throw new SocketPathError(`${path} is there and no socket; choose another path`);
   }
-  if (await isListenedAt(path)) {
+  if (!(await isDeadSocket(path))) {
     throw new SocketPathError(
       `${path} is in use by a daemon that runs; choose another path, or stop that one`,
     );
   }
   // Somebody else may have made way, and listen there by now.
   if (look(path)?.ino === found.ino) remove(path);
+}
+
+/** libuv says EACCES where bind(2) says ENOENT. */
+function requireDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new SocketPathError(`${path} is no directory; create it or give a path elsewhere`);
 }
 
 function look(path: string): Stats | undefined {
@@ -50,18 +56,4 @@ function remove(path: string): void {
       `${path} was left by another daemon and cannot be removed (${String(error)})`,
     );
   }
-}
-
-/** Whether somebody accepts connections; also when that cannot be told. */
-function isListenedAt(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    const settle = (isLive: boolean): void => {
-      socket.destroy();
-      resolve(isLive);
-    };
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => settle(true));
-    socket.once('connect', () => settle(true));
-    socket.once('error', ({ code }: NodeJS.ErrnoException) => settle(code !== 'ECONNREFUSED'));
-  });
 }

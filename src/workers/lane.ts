@@ -12,7 +12,13 @@ import { laneThread } from '../shared/memory/thread-journal.ts';
 import { WorkRings } from '../shared/memory/work-rings.ts';
 import { laneLimit } from '../shared/passthrough/bulkhead.ts';
 import type { PassthroughConfig } from '../shared/passthrough/config.ts';
-import { Context, HAND_OVER, LOCK_WAIT, type LogLevel } from '../shared/passthrough/context.ts';
+import {
+  Context,
+  HAND_OVER,
+  LOCK_WAIT,
+  type LogLevel,
+  type Report,
+} from '../shared/passthrough/context.ts';
 import {
   isDeferred,
   replyOrUndo,
@@ -22,19 +28,26 @@ import {
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { beginWork, countQueueWait, endWork } from '../shared/request-stats.ts';
 import { addressOf, close, write } from '../shared/sys/libc.ts';
-import { becomeServer, dropOwnGroups, ownThreadId } from './server-thread.ts';
+import { ownThreadId } from '../shared/sys/thread-id.ts';
+import { LaneLayers, type LaneLayersTask, loadLaneLayers } from './lane-layers.ts';
+import { becomeServer, dropOwnGroups } from './server-thread.ts';
 
 /** What main gives a lane at its start. */
 export interface LaneTask {
   readonly lane: number;
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
+  /** -1: replies go to main. */
   readonly fuseFd: number;
   /** An eventfd that wakes main. */
   readonly wakeFd: number;
   /** Where trace lines go, -1 for nowhere. */
   readonly traceFd: number;
   readonly port: MessagePort;
+  /** Undefined without layers. */
+  readonly layers?: LaneLayersTask | undefined;
+  /** Whether asynchronous layers on main make requests of their own. */
+  readonly answersLayers?: boolean | undefined;
 }
 
 /** What a lane tells main, over the port. */
@@ -42,8 +55,12 @@ export type LaneMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'handOver'; readonly slot: number }
+  /** The reply to a request, where there is no connection to write it to. */
+  | { readonly kind: 'reply'; readonly reply: Uint8Array }
   /** A lock on this inode was given up. */
   | { readonly kind: 'unlocked'; readonly inode: number }
+  /** The whole reply to a request that an asynchronous layer made. */
+  | { readonly kind: 'layerReply'; readonly bytes: Uint8Array }
   /** A SETLKW was answered while others wait. */
   | {
       readonly kind: 'lockAnswered';
@@ -60,11 +77,14 @@ class Lane {
   readonly #ctx: Context;
   readonly #wakeValue = new BigUint64Array(new SharedArrayBuffer(8)).fill(1n);
   readonly #wakeAddress = addressOf(this.#wakeValue);
+  /** What runs the loaded request: chosen once, so that layers cost nothing where there are none. */
+  readonly #run: (ctx: Context) => number;
   #lastMount = 0;
   /** The producer whose requests come first, each in its turn. */
   #producer = 0;
 
-  constructor(task: LaneTask) {
+  /** @param makeLayers makes the layers of this lane, if there are any */
+  constructor(task: LaneTask, makeLayers: ((ctx: Context) => LaneLayers) | undefined) {
     this.#task = task;
     this.#ctx = new Context({
       memory: task.memory,
@@ -79,10 +99,14 @@ class Lane {
       },
       onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
     });
+    if (task.answersLayers === true) this.#ctx.takeReply = (length) => this.#tellLayerReply(length);
+    const layers = makeLayers?.(this.#ctx);
+    this.#run = layers === undefined ? runOperation : () => layers.run();
   }
 
   run(): void {
     this.#ctx.fuseFd = this.#task.fuseFd;
+    if (this.#task.fuseFd < 0) this.#ctx.deliver = (reply) => this.#tellReply(reply);
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
     dropOwnGroups(this.#ctx);
@@ -103,6 +127,16 @@ class Lane {
 
   #tell(message: LaneMessage): void {
     this.#task.port.postMessage(message);
+  }
+
+  #tellReply(reply: Uint8Array): boolean {
+    this.#tell({ kind: 'reply', reply });
+    return true;
+  }
+
+  #tellLayerReply(lengthBytes: number): void {
+    const { u8, reply } = this.#ctx;
+    this.#tell({ kind: 'layerReply', bytes: u8.slice(reply, reply + lengthBytes) });
   }
 
   #hasWork(): boolean {
@@ -177,7 +211,7 @@ class Lane {
   #answer(slot: number): boolean {
     const ctx = this.#ctx;
     const { slots } = ctx.tables;
-    const result = runOperation(ctx);
+    const result = this.#run(ctx);
     // Before the reply: with it the kernel may drop its last reference to what we hold.
     ctx.finish();
     if (result === HAND_OVER || result === LOCK_WAIT) {
@@ -213,9 +247,17 @@ class Lane {
   }
 }
 
-/** The piscina task: returns when the lane was told to stop. */
-export default function lane(task: LaneTask): void {
+/** The piscina task: ends when the lane was told to stop. */
+export default async function lane(task: LaneTask): Promise<void> {
   becomeServer(task.config.procSelfFd);
-  new Lane(task).run();
+  const { layers } = task;
+  if (layers === undefined) new Lane(task, undefined).run();
+  else {
+    const report: Report = (level, key, text) =>
+      task.port.postMessage({ kind: 'log', level, key, text } satisfies LaneMessage);
+    const loaded = await loadLaneLayers(layers, task.lane, report);
+    const { maxReplyBytes } = task.memory.geometry;
+    new Lane(task, (ctx) => new LaneLayers(ctx, task.lane, loaded, layers, maxReplyBytes)).run();
+  }
   task.port.close();
 }

@@ -17,14 +17,13 @@ import { nowUs } from '../shared/clock.ts';
 import { ENTRY_STATE, RING_ORDER } from '../shared/memory/ring-entries.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread, queueThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
-import { backingMountOf } from '../shared/passthrough/bulkhead.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
 import { putEntryHeader, takeEntryMessage } from '../shared/passthrough/entry-messages.ts';
 import { EntryQueue } from '../shared/passthrough/entry-queue.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../shared/passthrough/in-place-policy.ts';
-import { replyOrUndo, reportException } from '../shared/passthrough/operations.ts';
+import { answerException, replyOrUndo } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { beginWork, endWork } from '../shared/request-stats.ts';
 import {
@@ -35,8 +34,9 @@ import {
   type RingPlace,
   SQE,
 } from '../shared/sys/io-uring.ts';
-import { addressOf, close, schedSetaffinity, write } from '../shared/sys/libc.ts';
-import { becomeServer, dropOwnGroups, ownThreadId } from './server-thread.ts';
+import { addressOf, schedSetaffinity, write } from '../shared/sys/libc.ts';
+import { ownThreadId } from '../shared/sys/thread-id.ts';
+import { becomeServer, dropOwnGroups } from './server-thread.ts';
 
 /** What main gives such a thread at its start. */
 export interface QueueTask {
@@ -63,6 +63,8 @@ export interface QueueTask {
 export type QueueMessage =
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'unlocked'; readonly inode: number }
+  /** A descriptor to close for which the ring had no room. */
+  | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
   /** The kernel has its entries. */
   | { readonly kind: 'registered' }
   /** The kernel refused an entry, and with it the engine. */
@@ -321,10 +323,8 @@ class Queue {
       ctx.tracer?.request(ctx);
       this.#dispatch(entry);
     } catch (error) {
-      reportException(ctx, 'queue', error);
-      if (entries.state(entry) === ENTRY_STATE.EXECUTING) {
-        replyOrUndo(ctx, this.#task.fuseFd, -ERRNO.EIO);
-      }
+      if (entries.state(entry) !== ENTRY_STATE.EXECUTING) throw error;
+      answerException(ctx, 'queue', error);
     }
     endWork(stats, nowUs() - ctx.receivedUs);
     if (entries.state(entry) === ENTRY_STATE.ANSWERED) this.#commit(entry);
@@ -348,10 +348,11 @@ class Queue {
     } else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, fuseFd, -ERRNO.EIO);
     else if (row === undefined || row.class === 'absent') replyOrUndo(ctx, fuseFd, -ERRNO.ENOSYS);
     else {
-      const mount = backingMountOf(ctx);
+      const mount = ctx.mountOf(ctx.nodeLo);
       const isAnswered = this.#policy.mayBeBold(mount)
         ? this.#answerBoldly(mount)
-        : mayTryInPlace(ctx, mount) && answerInPlace(ctx);
+        : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
+          ctx.opcode !== OP.WRITE && mayTryInPlace(ctx, mount) && answerInPlace(ctx);
       if (!isAnswered) this.#toLane(entry, mount);
     }
   }
@@ -360,11 +361,12 @@ class Queue {
   #answerBoldly(mount: number): boolean {
     const ctx = this.#ctx;
     ctx.isBold = true;
+    this.#policy.begins(mount);
     try {
       return answerInPlace(ctx);
     } finally {
       ctx.isBold = false;
-      this.#policy.took(mount, nowUs() - ctx.receivedUs);
+      this.#policy.ended(mount, nowUs() - ctx.receivedUs);
     }
   }
 
@@ -389,7 +391,7 @@ class Queue {
   #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     if (rings.ownDepth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeLane();
-    else close(fd);
+    else this.#tell({ kind: 'close', fd, mount });
   }
 
   /** Replies that lanes, or main, have written. */

@@ -1,15 +1,8 @@
 /** What a thread does before it acts for callers: lanes, and the threads that serve queues of io_uring. */
-import { readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
 import { errnoName } from '../shared/abi/errno.ts';
 import type { Context } from '../shared/passthrough/context.ts';
 import { CLONE_FS } from '../shared/sys/constants.ts';
 import { fchdir, umask, unshare } from '../shared/sys/libc.ts';
-
-/** The kernel's number of this thread. */
-export function ownThreadId(): number {
-  return Number(basename(readlinkSync('/proc/thread-self')));
-}
 
 /**
  * Gives the thread a working directory and umask of its own: "<fd>" then names what /proc/self/fd/<fd>

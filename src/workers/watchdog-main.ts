@@ -1,15 +1,15 @@
 /**
  * Notices that main waits in a call. It makes only those that should be short: what the kernel says
  * cannot block, and, with a deputy, what a local disk has answered soon so far. The backing mount it
- * waits for is left to the lanes from then on.
+ * waits for is left to the lanes from then on, see LanesOnly.
  */
 import { nowUs } from '../shared/clock.ts';
-import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
 import type { Receiver } from '../shared/memory/receiver.ts';
 import type { ThreadTables } from '../shared/memory/shared-memory.ts';
 import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
 import { STAT } from '../shared/stats-layout.ts';
 import { blockedIn, isBlocked } from './watchdog-blocked.ts';
+import { LanesOnly } from './watchdog-lanes-only.ts';
 import type { LogLine } from './watchdog-log.ts';
 import type { Work, WorkUnderWay } from './watchdog-work.ts';
 
@@ -23,12 +23,15 @@ export class MainWatch {
   readonly #tables: ThreadTables;
   readonly #receiver: Receiver;
   readonly #work: WorkUnderWay;
+  readonly #lanesOnly: LanesOnly;
   readonly #log: LogLine;
   /** For how long its loop may not turn when it is at no request. */
   readonly #loopTimeoutMs: number;
   #seen: Work | undefined;
   #looks = 0;
   #isStuck = false;
+  /** The mount it is stuck in, -1 when that is not known. */
+  #stuckIn = -1;
   #seenBeatMs = 0;
   #isLoopStuck = false;
 
@@ -42,6 +45,7 @@ export class MainWatch {
     this.#tables = tables;
     this.#receiver = receiver;
     this.#work = work;
+    this.#lanesOnly = new LanesOnly(tables.mounts);
     this.#loopTimeoutMs = loopTimeoutMs;
     this.#log = log;
   }
@@ -58,21 +62,23 @@ export class MainWatch {
       if (isBlocked(this.#work.mainId)) this.#begin(work);
     }
     this.#lookAtLoop(work);
+    if (this.#isStuck) return;
+    for (const mount of this.#lanesOnly.end(nowUs() / 1000)) {
+      this.#log('warn', { backingMount: mount }, 'main serves a backing mount again that it left');
+    }
   }
 
   #begin(work: Work): void {
     this.#isStuck = true;
-    const { mounts, stats } = this.#tables;
     const { op, nodeid, sinceUs } = work;
     const mount = this.#work.mountOf(nodeid);
-    if (mount >= 0) mounts.setFlag(mount, MOUNT_FLAG.LANES_ONLY);
-    stats.add(STAT.MAIN_STUCK, 1);
+    this.#stuckIn = mount;
+    const hasDeputy = this.#receiver.isDeputyReceiving();
+    const consequence = mount < 0 ? '' : this.#leaveToLanes(mount, hasDeputy);
+    this.#tables.stats.add(STAT.MAIN_STUCK, 1);
     const stuckMs = Math.round((nowUs() - sinceUs) / 1000);
     const path = this.#work.pathOf(nodeid);
-    const hasDeputy = this.#receiver.isDeputyReceiving();
     const meanwhile = hasDeputy ? '; its deputy reads requests' : ' and reads no requests';
-    const consequence =
-      mount < 0 ? '' : '; its backing mount is left to the lanes until it is mounted anew';
     this.#log(
       hasDeputy ? 'warn' : 'error',
       { op, nodeid, path, stuckMs, ...blockedIn(this.#work.mainId) },
@@ -80,9 +86,16 @@ export class MainWatch {
     );
   }
 
+  #leaveToLanes(mount: number, hasDeputy: boolean): string {
+    const minutes = this.#lanesOnly.begin(mount, nowUs() / 1000, hasDeputy) / 60_000;
+    const until = Number.isFinite(minutes) ? `for ${minutes} minutes` : 'until it is mounted anew';
+    return `; its backing mount is left to the lanes ${until}`;
+  }
+
   #end(): void {
     if (!this.#isStuck || this.#seen === undefined) return;
     this.#isStuck = false;
+    this.#lanesOnly.goesOn(this.#stuckIn, nowUs() / 1000);
     const { op, nodeid, sinceUs } = this.#seen;
     const tookMs = Math.round((nowUs() - sinceUs) / 1000);
     this.#log('warn', { op, nodeid, tookMs }, `main goes on after ${op}`);

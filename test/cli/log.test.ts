@@ -54,6 +54,14 @@ test('pretty is for people, at once, and still names the mount', () => {
   assert.throws(() => JSON.parse(text));
 });
 
+test('a log on a full disk fails nobody', () => {
+  for (const logFormat of ['json', 'pretty'] as const) {
+    const logger = createLogger({ ...settings({ logFormat }), logFile: '/dev/full' });
+    // The second one meets the first, which waits.
+    for (let i = 0; i < 3; i++) logger.warn('hello');
+  }
+});
+
 test('the id can be read back', () => {
   assert.equal(mountIdOf(createLogger(settings())), 'the-id');
 });

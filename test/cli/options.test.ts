@@ -92,6 +92,7 @@ test('the defaults of root', () => {
     stuckTimeoutMs: 60_000,
     slowTimeoutMs: 10_000,
     opTimeoutMs: 0,
+    engine: 'dev',
     background: false,
     stopTimeoutMs: 10000,
     runtimeDir: undefined,
@@ -201,6 +202,26 @@ test('what goes together stays on', () => {
     assert.equal(resolved({ writeback: true, cache }).writeback, true);
   }
   assert.equal(resolved({ trace: '/t', background: true }).trace, '/t');
+});
+
+test('engine=fuse-native serves one user: allow_other is off, and refused where it is asked for', () => {
+  assert.equal(resolved({ engine: 'fuse-native' }).allowOther, false);
+  assert.equal(resolved({ engine: 'dev' }).allowOther, true);
+  assert.throws(
+    () => resolveOptions({ ...PATHS, engine: 'fuse-native', allowOther: true }, ROOT),
+    /allow_other does not go with engine=fuse-native: .*who the caller is/,
+  );
+});
+
+test('what engine=fuse-native cannot do is switched off with a warning', () => {
+  const given = { engine: 'fuse-native', posixLock: true, flock: true, writeback: true } as const;
+  const { options, warnings } = resolveOptions({ ...PATHS, ...given }, ROOT);
+  const { posixLock, flock, writeback } = options;
+  assert.deepEqual(
+    { posixLock, flock, writeback },
+    { posixLock: false, flock: false, writeback: false },
+  );
+  assert.equal(warnings.filter((text) => /switched off: engine=fuse-native/.test(text)).length, 3);
 });
 
 test('suid and dev of anybody but root are switched off with a warning', () => {

@@ -118,6 +118,7 @@ async function stand(text: string, ...argv: string[]): Promise<Stand> {
   const verbosity = new Verbosity(logger, logLevel);
   const told: string[] = [];
   const manager: ServiceManager = {
+    watchdog: undefined,
     ready: (status) => told.push(`ready: ${status}`),
     reloading: () => told.push('reloading'),
     stopping: (status) => told.push(`stopping: ${status}`),

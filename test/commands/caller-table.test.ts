@@ -1,7 +1,7 @@
 /** The table of callers behind `sluice top`. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CALLER_CAPACITY, CallerTable } from '../../src/main/control/caller-table.ts';
+import { CALLER_CAPACITY, CallerTable } from '../../src/shared/caller-table.ts';
 
 test('counts are kept by caller, with what was asked for', () => {
   const table = new CallerTable();
@@ -79,4 +79,31 @@ test('a storm of callers leaves a bounded table and counts everything', () => {
   assert.ok(table.callers().length <= CALLER_CAPACITY);
   assert.equal(table.requests(), 100_000);
   assert.equal(table.dropped() + table.callers().length, 100_000);
+});
+
+test('what another table has counted is added, and counted there no more', () => {
+  const [main, deputy] = [new CallerTable(), new CallerTable()];
+  main.countRead(7, 100);
+  deputy.countRead(7, 50);
+  deputy.countWrite(8, 30);
+  deputy.count(8);
+  main.add(deputy.takeAll());
+  assert.deepEqual(deputy.takeAll(), { callers: [], requests: 0 });
+  main.add(deputy.takeAll());
+  const rows = main.callers().map(({ pid, requests, reads, readBytes, writes, writtenBytes }) => {
+    return [pid, requests, reads, readBytes, writes, writtenBytes];
+  });
+  rows.sort((a, b) => (a[0] as number) - (b[0] as number));
+  assert.deepEqual(rows, [
+    [7, 2, 2, 150, 0, 0],
+    [8, 2, 0, 0, 1, 30],
+  ]);
+  assert.equal(main.requests(), 4);
+});
+
+test('those that another table has dropped count all the same', () => {
+  const [main, deputy] = [new CallerTable(), new CallerTable()];
+  for (let pid = 0; pid < 2 * CALLER_CAPACITY; pid++) deputy.count(pid);
+  main.add(deputy.takeAll());
+  assert.equal(main.requests(), 2 * CALLER_CAPACITY);
 });

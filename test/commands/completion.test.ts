@@ -175,3 +175,16 @@ test('an unknown shell is refused', BOUND, async () => {
     /^sluice: .*'tcsh' is invalid.* bash, zsh, fish; see sluice completion --help\n$/,
   );
 });
+
+test(
+  'what cannot be written whole is a failure, and a reader that goes away is none',
+  BOUND,
+  async () => {
+    const command = [process.execPath, cliPath, 'completion', 'bash'];
+    const full = await run('sh', ['-c', '"$@" > /dev/full', 'sh', ...command]);
+    assert.deepEqual([full.code, full.stderr.includes('cannot be written (ENOSPC)')], [2, true]);
+    const script = '{ "$@"; echo $? >&2; } | true';
+    const cut = await run('sh', ['-c', script, 'sh', ...command]);
+    assert.equal(cut.stderr, '0\n');
+  },
+);

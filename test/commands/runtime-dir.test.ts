@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ownRuntimeDir } from '../../src/main/control/runtime-dir.ts';
+import { mayServe } from '../../src/main/control/survey.ts';
+import type { MountRow } from '../../src/shared/sys/mountinfo.ts';
 import { defer } from '../harness/cleanup.ts';
 import { startMount } from '../harness/mount.ts';
 import { cliPath } from '../harness/paths.ts';
@@ -154,6 +157,15 @@ test("a user's daemon is found by that user, and by root", {
   await mount.exited(5000);
   assert.equal(mount.exitCode, 0);
   mount.kill();
+});
+
+test("what answers in a user's directory is believed about that user's mounts only", () => {
+  const of = (uid: number) => ({ superOptions: `rw,user_id=${uid},group_id=0` }) as MountRow;
+  assert.ok(mayServe('/run/user/65534/sluice', of(65534)));
+  assert.equal(mayServe('/run/user/65534/sluice', of(0)), false);
+  assert.equal(mayServe('/run/user/65534/sluice', of(65533)), false);
+  // His own directory holds what the user who asks has started, also as somebody else.
+  assert.ok(mayServe(ownRuntimeDir(), of(65534)));
 });
 
 /** The slowest of so many calls of stat(1)'s system call on fresh names, in a process of its own. */

@@ -271,21 +271,19 @@ test(
 test('sockets of dead daemons go, others stay', BOUND, async () => {
   const { path } = await opened();
   const directory = join(path, '..');
-  await deadSocket(join(directory, 'dead.sock'), 60);
-  await deadSocket(join(directory, 'young.sock'), 0);
-  writeFileSync(join(directory, 'file.sock'), '');
-  utimesSync(join(directory, 'file.sock'), 0, 0);
-  await deadSocket(join(directory, 'other'), 60);
+  const [dead, young, file] = [1, 2, 3].map(
+    (digit) => `00000000-0000-7000-8000-00000000000${digit}.sock`,
+  ) as [string, string, string];
+  await deadSocket(join(directory, dead), 60);
+  await deadSocket(join(directory, young), 0);
+  writeFileSync(join(directory, file), '');
+  utimesSync(join(directory, file), 0, 0);
+  // Whoever shares the directory has sockets of his own.
+  await deadSocket(join(directory, 'other.sock'), 60);
   // The live one is old, too.
   utimesSync(path, 0, 0);
   await open(directory, 'b');
-  assert.deepEqual(readdirSync(directory).sort(), [
-    'a.sock',
-    'b.sock',
-    'file.sock',
-    'other',
-    'young.sock',
-  ]);
+  assert.deepEqual(readdirSync(directory).sort(), [young, file, 'a.sock', 'b.sock', 'other.sock']);
 });
 
 test('the path of a dead daemon is taken over, that of a live one is not', BOUND, async () => {

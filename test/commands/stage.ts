@@ -7,8 +7,11 @@ import { cliPath } from '../harness/paths.ts';
 import { type RunResult, run, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 
-/** From the answer of a tool to the end of the process. */
-const END_MS = 5000;
+/**
+ * From the answer of a tool to the end of the process. A mount namespace that another test has at the
+ * moment keeps the connection, and with it the daemon, for as long.
+ */
+const END_MS = 15_000;
 
 export interface Stage {
   readonly mount: Mount;

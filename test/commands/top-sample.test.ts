@@ -6,11 +6,11 @@ import { tableRows, totalsOf } from '../../src/main/commands/operations.ts';
 import { latencyText } from '../../src/main/commands/table.ts';
 import { sampleOf } from '../../src/main/commands/top-sample.ts';
 import type {
-  CallerCounts,
   OperationCounts,
   OperationsReport,
   TopReport,
 } from '../../src/main/control/protocol.ts';
+import type { CallerCounts } from '../../src/shared/caller-table.ts';
 
 function report(clockMs: number, given: Partial<TopReport>): TopReport {
   return {

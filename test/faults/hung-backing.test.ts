@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defer } from '../harness/cleanup.ts';
-import { type Mount, type Status, startMount } from '../harness/mount.ts';
+import { type Mount, startMount } from '../harness/mount.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { Client, type HangingServer, mountHanging } from './hanging.ts';
-import { dropCaches, held, settle } from './settle.ts';
+import { dropCaches, settle, standstill } from './settle.ts';
 
 const TIME_LIMIT = { timeout: 90_000 };
 /** What goes on beside a hung mount has to go on within this. */
@@ -61,20 +61,6 @@ async function endsSoon(command: string, ...args: string[]): Promise<string> {
   assert.equal(done.timedOut, false, `${command} ${args.join(' ')} hangs`);
   assert.equal(done.code, 0, done.stderr);
   return done.stdout;
-}
-
-/** Drops caches until the numbers stand still: submounts keep their roots. */
-async function standstill(mount: Mount): Promise<Status> {
-  let before = '';
-  for (let tries = 0; tries < 40; tries++) {
-    await dropCaches();
-    await sleep(200);
-    const status = await mount.status();
-    const now = JSON.stringify(held(status));
-    if (now === before) return status;
-    before = now;
-  }
-  throw new Error(`the mount does not come to rest: ${before}`);
 }
 
 const POSIX_LOCK = `use Fcntl; $| = 1; open(F, "+<", $ARGV[0]) or die;

@@ -5,13 +5,18 @@
  * FAULT_QUEUES=COUNT:EVERY_MS     the same of the threads that serve queues of io_uring
  * FAULT_RESTORE=EVERY             a lane cannot take its own ids back, each EVERYth time it has another's
  * FAULT_LANE=POINT:HOW:EVERY      a lane ends itself at each EVERYth pass of a point, by `throw` or `heap`
+ * FAULT_DEPUTY=HOW:EVERY          main's deputy, with the EVERYth request it has read that has a reply:
+ *                                 one without is lost, and with a FORGET its lookups
  */
 import { BroadcastChannel, isMainThread, threadId } from 'node:worker_threads';
 import { Lanes } from '../../src/main/dispatch/lanes.ts';
 import { Queues } from '../../src/main/dispatch/queues.ts';
 import { ERRNO } from '../../src/shared/abi/errno.ts';
+import { ROW_BY_OPCODE } from '../../src/shared/abi/opcodes.ts';
+import { Receiver } from '../../src/shared/memory/receiver.ts';
 import { RequestSlots } from '../../src/shared/memory/request-slots.ts';
 import { ThreadJournal } from '../../src/shared/memory/thread-journal.ts';
+import { Context } from '../../src/shared/passthrough/context.ts';
 import { Credentials } from '../../src/shared/sys/credentials.ts';
 
 /** Where a lane can be made to die. */
@@ -147,6 +152,24 @@ function sabotageLane(point: FaultPoint, kind: FaultKind, every: number): void {
   }
 }
 
+function sabotageDeputy(kind: FaultKind, every: number): void {
+  let isDeputy = false;
+  let requests = 0;
+  const { takeOver } = Receiver.prototype;
+  Receiver.prototype.takeOver = function (): boolean {
+    isDeputy = true;
+    return takeOver.call(this);
+  };
+  const { load } = Context.prototype;
+  Context.prototype.load = function (message): void {
+    load.call(this, message);
+    const hasReply = ROW_BY_OPCODE[this.opcode]?.hasReply !== false;
+    if (!isDeputy || !hasReply || ++requests % every !== 0) return;
+    if (kind === 'heap') fillHeap();
+    throw new Error('sabotage: deputy');
+  };
+}
+
 /** What a security module could do: the thread keeps the caller's ids. */
 function refuseRestore(every: number): void {
   let switches = 0;
@@ -161,6 +184,7 @@ function refuseRestore(every: number): void {
 
 const terminate = process.env['FAULT_TERMINATE'];
 const inLane = process.env['FAULT_LANE'];
+const inDeputy = process.env['FAULT_DEPUTY'];
 const refusedRestore = process.env['FAULT_RESTORE'];
 const queues = process.env['FAULT_QUEUES'];
 if (isMainThread && terminate !== undefined) terminateLanes(terminate);
@@ -170,4 +194,8 @@ if (!isMainThread && refusedRestore !== undefined) refuseRestore(Number(refusedR
 if (!isMainThread && inLane !== undefined) {
   const [point, kind, every] = inLane.split(':') as [FaultPoint, FaultKind, string];
   sabotageLane(point, kind, Number(every));
+}
+if (!isMainThread && inDeputy !== undefined) {
+  const [kind, every] = inDeputy.split(':') as [FaultKind, string];
+  sabotageDeputy(kind, Number(every));
 }

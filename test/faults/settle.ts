@@ -89,3 +89,17 @@ export async function settle(
     await sleep(POLL_MS);
   }
 }
+
+/** Drops caches until the numbers stand still: submounts keep their roots. */
+export async function standstill(mount: Mount): Promise<Status> {
+  let before = '';
+  for (let tries = 0; tries < 40; tries++) {
+    await dropCaches();
+    await sleep(200);
+    const status = await mount.status();
+    const now = JSON.stringify(held(status));
+    if (now === before) return status;
+    before = now;
+  }
+  throw new Error(`the mount does not come to rest: ${before}`);
+}

@@ -5,11 +5,13 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { type Mounted, mount } from '../../src/main/index.ts';
 import { ask } from '../metrics/scrape.ts';
 
 const HOST_INODES_TRIED = 200;
+const RELEASES_MS = 5_000;
 const execute = promisify(execFile);
 const [scene, source, mountpoint, source2, mountpoint2] = process.argv.slice(2) as [
   string,
@@ -41,26 +43,37 @@ function knownPaths(mounted: Mounted): string[] {
   return paths;
 }
 
-/** Has both files open, so that the kernel keeps them though somebody drops the caches of the machine. */
-async function holdOpen(): Promise<() => Promise<unknown>> {
-  const script = 'exec 3< "$1/f" 4< "$1/made"; echo open; read -r line';
-  const holder = spawn('sh', ['-c', script, 'sh', mountpoint], {
+/**
+ * Makes one file, reads another, and has both open from the first to the last: the kernel keeps them
+ * then, with the node ids they got, though somebody drops the caches of the machine.
+ */
+async function workHoldingFiles(): Promise<{ read: string; release: () => Promise<unknown> }> {
+  const script = `exec 3< "$1/f" 4<> "$1/made"; echo new > "$1/made"; cat "$1/f"; ls "$1"
+    echo done; read -r line`;
+  const holder = spawn('sh', ['-euc', script, 'sh', mountpoint], {
     stdio: ['pipe', 'pipe', 'inherit'],
     timeout: 15_000,
   });
-  await once(holder.stdout, 'data');
-  return () => {
-    const ended = once(holder, 'close');
+  const ended = once(holder, 'close');
+  let said = '';
+  for await (const chunk of holder.stdout.iterator({ destroyOnReturn: false })) {
+    said += String(chunk);
+    if (said.endsWith('done\n')) break;
+  }
+  const release = (): Promise<unknown> => {
     holder.stdin.end('\n');
     return ended;
   };
+  return { read: said.replace(/done\n$/, ''), release };
 }
 
 const SCENES: Readonly<Record<string, () => Promise<void>>> = {
   async unmount() {
     const mounted = await start();
-    const read = await shell('echo new > "$1/made"; cat "$1/f"; ls "$1"', mountpoint);
-    const release = await holdOpen();
+    const { read, release } = await workHoldingFiles();
+    // Nobody waits for the RELEASE behind the last close: those of the script may be on their way.
+    const untilMs = performance.now() + RELEASES_MS;
+    while (mounted.status().handles > 2 && performance.now() < untilMs) await sleep(10);
     const { requests, inodes, lookups, handles } = mounted.status();
     const { id, warnings } = mounted;
     say({ id, warnings, read, requests, inodes, lookups, handles });

@@ -37,6 +37,7 @@ export function makeMemory(given: SmallGeometry = {}): SharedMemory {
     fdBudget: given.fdBudget ?? 64,
     maxLanes: given.lanes ?? 8,
     maxReplyBytes: 4096,
+    layerMessageBytes: 0,
     statCells: 1,
     lookupsStat: 0,
     extraBytes: 64,

@@ -48,8 +48,8 @@ async function serve(given: Given = {}): Promise<Stage> {
   return stage;
 }
 
-async function connectTo({ port }: Stage): Promise<Socket> {
-  const socket = connect({ host: '127.0.0.1', port });
+async function connectTo({ port }: Stage, allowHalfOpen = false): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port, allowHalfOpen });
   socket.on('error', () => undefined);
   defer(async () => {
     socket.destroy();
@@ -126,6 +126,34 @@ test('a client that says nothing, or half of it, is sent away', TIME_LIMIT, asyn
   await Promise.all([closedWithin(silent, 5000 + SLACK_MS), closedWithin(half, 5000 + SLACK_MS)]);
   assert.match(said, /^HTTP\/1\.1 408 /);
   assert.equal(stage.cuts, 2);
+});
+
+test('clients that never close lose their places all the same', TIME_LIMIT, async () => {
+  const stage = await serve();
+  const stubborn = Array.from({ length: MAX_CONNECTIONS }, () => connectTo(stage, true));
+  for (const socket of await Promise.all(stubborn)) socket.resume();
+  await assert.rejects(ask(stage.place, '/livez'));
+  await sleep(5000 + SLACK_MS);
+  assert.equal((await ask(stage.place, '/livez')).status, 200);
+});
+
+test('who keeps a connection makes way for who asks next', TIME_LIMIT, async () => {
+  const stage = await serve();
+  for (let i = 0; i < MAX_CONNECTIONS; i++) {
+    const socket = await connectTo(stage);
+    socket.write('GET /livez HTTP/1.1\r\nHost: here\r\n\r\n');
+    await once(socket, 'data');
+  }
+  await assert.rejects(ask(stage.place, '/livez'));
+  assert.equal((await ask(stage.place, '/livez')).status, 200);
+});
+
+test('what is no HTTP is said to be none', TIME_LIMIT, async () => {
+  const stage = await serve();
+  const socket = await connectTo(stage);
+  socket.write('garbage\r\n\r\n');
+  assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 400 /);
+  assert.equal(stage.cuts, 0);
 });
 
 test('a header that does not end is refused', TIME_LIMIT, async () => {

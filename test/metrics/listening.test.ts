@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, lstatSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -144,9 +144,9 @@ test('paths no socket can be at', TIME_LIMIT, async () => {
   ]);
   assert.equal(lstatSync(file).size, 8);
   await assertRefusedWith('--metrics-socket=/nonexistent/metrics.sock', [
-    'metrics_socket: /nonexistent/metrics.sock',
-    'cannot be listened at',
-    'give a path in a directory you may write',
+    'metrics_socket: /nonexistent',
+    'is no directory',
+    'create it',
   ]);
 });
 
@@ -157,4 +157,19 @@ test('the longest path there can be', TIME_LIMIT, async () => {
   const mount = await startWith(`--metrics-socket=${path}`);
   assert.equal((await ask(`unix:${path}`, '/livez')).status, 200);
   await mount.stop();
+});
+
+test('a socket that the mount would hide, also by way of a link', TIME_LIMIT, async () => {
+  const [source, mnt, other] = (await tempDirs('source', 'mnt', 'other')) as [
+    string,
+    string,
+    string,
+  ];
+  const link = join(other, 'link');
+  symlinkSync(mnt, link);
+  for (const path of [join(mnt, 'x.sock'), join(link, 'x.sock'), mnt]) {
+    const says = [`metrics_socket: ${path}`, 'lies below the mount point', 'give a path'] as const;
+    const args = ['mount', source, mnt, `--metrics-socket=${path}`];
+    await assertRefused({ args, code: 1, says });
+  }
 });

@@ -5,6 +5,7 @@ import { defer } from '../harness/cleanup.ts';
 import { forceUnmount, readMounts } from '../harness/mountinfo.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
+import { statusReaches } from '../locks/status.ts';
 import { everyOptionIsTested, optionTest } from './by-option.ts';
 import { negotiated, tracedMount } from './traced-mount.ts';
 
@@ -116,8 +117,10 @@ for (const [slots, isParking] of [
     const flags = [`--request-slots=${slots}`, '--entry-timeout=100', '--attr-timeout=100'];
     const { mount, sh } = await tracedMount(flags, { source: path });
     await sh(`cd ${below}/d; seq 40 | xargs touch; stat $M/d`);
-    process.kill(pid, 'SIGSTOP');
-    const work = sh('for i in $(seq 40); do stat -c %n $M/d/$i & done | wc -l');
+    // Who stands in `d` keeps it known: were it forgotten, all would wait for one LOOKUP of it.
+    const work = sh(
+      `cd $M/d; kill -STOP ${pid}; for i in $(seq 40); do stat -c %n $i & done | wc -l`,
+    );
     const untilMs = performance.now() + LIMIT_WAIT_MS;
     let status = await mount.status();
     const held = () => (status['slotsInUse'] as number) + (status['parked'] as number);
@@ -128,7 +131,8 @@ for (const [slots, isParking] of [
     process.kill(pid, 'SIGCONT');
     assert.equal((status['parked'] as number) > 0, isParking, JSON.stringify(status));
     assert.equal(await work, '40');
-    assert.equal((await mount.status())['slotsInUse'], 0);
+    // A lane gives its slot back after the reply.
+    await statusReaches(mount, 'slotsInUse', 0);
     await mount.stop();
   });
 }

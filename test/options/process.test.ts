@@ -108,4 +108,12 @@ optionTest('runtimeDir', 'the socket of the daemon is there, and nowhere else', 
   assert.deepEqual(readdirSync(runtimeDir), []);
 });
 
+optionTest('engine', 'fuse-native reaches the same operations through libfuse', async () => {
+  const { mount, mnt } = await tracedMount(['--engine=fuse-native']);
+  await run('sh', ['-c', 'echo text > "$1/f"', 'sh', mnt]);
+  assert.equal((await run('cat', [join(mnt, 'f')])).stdout, 'text\n');
+  await logLine(mount, /^mounted by fuse-native$/);
+  await mount.stop();
+});
+
 everyOptionIsTested('Process');

@@ -150,8 +150,9 @@ suite('a mount under a service manager', () => {
     const [source] = (await tempDirs('source')) as [string];
     const mount = await startMount({ source, env: { NOTIFY_SOCKET: name } });
     await runOk('umount', [mount.mountpoint]);
-    await mount.stop();
+    // Before the signal of stop(): whichever the daemon meets first is the reason.
     await receiver.waitFor(/^STOPPING=1\nSTATUS=unmounted \(external\)$/);
+    await mount.stop();
   });
 
   test('that does not come about is never ready', LIMIT, async () => {

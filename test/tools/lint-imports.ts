@@ -35,7 +35,9 @@ interface Rule {
   readonly isBroken: (context: Context) => boolean;
 }
 
-const SOURCE_FOLDERS = ['src', 'test', 'bench'];
+const SOURCE_FOLDERS = ['src', 'test', 'bench', 'examples'];
+/** Imports what a program names: the modules of layers. */
+const IMPORTS_BY_NAME = 'src/shared/layers/load.ts';
 const builtins = new Set(builtinModules);
 
 function isIn(path: string | undefined, ...folders: string[]): boolean {
@@ -131,6 +133,19 @@ const rules: readonly Rule[] = [
       target !== undefined &&
       /\.[cm]?[jt]s$/.test(target) &&
       !(isIn(from, 'src/main') && isIn(target, 'src/workers')),
+  },
+  {
+    name: 'layers-on-top',
+    reason: 'only src/shared/layers knows layers there: the operations know nothing of them',
+    isBroken: ({ from, target }) =>
+      isIn(from, 'src/shared') &&
+      !isIn(from, 'src/shared/layers') &&
+      isIn(target, 'src/shared/layers'),
+  },
+  {
+    name: 'examples-as-users',
+    reason: 'examples import sluicefs, as programs elsewhere do, Node and each other',
+    isBroken: onlyReaches('examples', (target) => isIn(target, 'examples')),
   },
   {
     name: 'src-alone',
@@ -273,7 +288,7 @@ function sourceName(path: string): string {
 export function lintSource(from: string, text: string): Violation[] {
   const broken = findReferences(text).flatMap(({ line, kind, specifier }) => {
     if (specifier === undefined) {
-      if (!isIn(from, 'src')) return [];
+      if (!isIn(from, 'src') || from === IMPORTS_BY_NAME) return [];
       const reason = 'the name of an imported module is written out, so that it can be checked';
       return [{ line, rule: 'computed-name', reason }];
     }

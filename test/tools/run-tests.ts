@@ -1,5 +1,5 @@
 /**
- * Runs the compiled tests one file after the other, and fails when they leave a mount behind.
+ * Runs the compiled tests, in the rounds of rounds.ts, and fails when they leave a mount behind.
  * Usage: run-tests.js [PATTERN...] (runs the files whose path contains one of the patterns)
  */
 import { spawn } from 'node:child_process';
@@ -9,12 +9,14 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { forceUnmount, type MountLine, readMounts } from '../harness/mountinfo.ts';
-import { isLongRun } from '../harness/seconds.ts';
+import { isLongRun, seconds } from '../harness/seconds.ts';
+import { type Round, roundsOf } from './rounds.ts';
 
 const testRoot = fileURLToPath(new URL('..', import.meta.url));
 const isFull = process.env['SLUICE_POSIX'] === 'full' || isLongRun;
 /** A single test, and a file, may not take longer than this, whatever its own limit. */
 const TEST_TIMEOUT_MS = isFull ? 6 * 3600_000 : 900_000;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const RUN_DIRECTORY = /\/sluice-(\d+)-[^/]+$/;
 
 function findTests(patterns: readonly string[]): string[] {
@@ -54,14 +56,17 @@ function removeOldRuns(): void {
   }
 }
 
-async function runNode(files: readonly string[], directory: string): Promise<number> {
+/** Runs the files of one round. @returns what node ended with, 1 for a signal */
+async function runNode({ atOnce, files }: Round, directory: string): Promise<number> {
   const args = [
     '--import',
     new URL('./fix-seed.js', import.meta.url).href,
     '--test',
-    // Tests mount, measure and drop caches: two at a time would disturb each other.
-    '--test-concurrency=1',
+    `--test-concurrency=${atOnce}`,
     '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${new URL('./slow-files.js', import.meta.url).href}`,
+    '--test-reporter-destination=stdout',
     `--test-timeout=${TEST_TIMEOUT_MS}`,
     ...files,
   ];
@@ -69,9 +74,31 @@ async function runNode(files: readonly string[], directory: string): Promise<num
     stdio: 'inherit',
     env: { ...process.env, TMPDIR: directory },
   });
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
+  const pass = (signal: NodeJS.Signals) => void child.kill(signal);
+  for (const signal of SIGNALS) process.on(signal, pass);
   const [code] = (await once(child, 'close')) as [number | null];
+  for (const signal of SIGNALS) process.off(signal, pass);
   return code ?? 1;
+}
+
+/** Runs the rounds, also behind one that failed, but none behind a signal. */
+async function runRounds(rounds: readonly Round[], directory: string): Promise<number> {
+  let isStopped = false;
+  for (const signal of SIGNALS) process.once(signal, () => (isStopped = true));
+  const results: string[] = [];
+  let worst = 0;
+  for (const round of rounds) {
+    if (isStopped) break;
+    const names = round.files.map((file) => `  ${relative(testRoot, file)}`);
+    process.stdout.write(`\n${names.length} files, ${round.name}:\n${names.join('\n')}\n`);
+    const startedMs = performance.now();
+    const code = await runNode(round, directory);
+    const how = code === 0 ? 'passed' : 'FAILED, see above';
+    results.push(`${round.name}: ${how} (${seconds(performance.now() - startedMs)})`);
+    worst = Math.max(worst, code);
+  }
+  process.stdout.write(`\n${results.join('\n')}\n`);
+  return isStopped ? Math.max(worst, 1) : worst;
 }
 
 async function main(patterns: readonly string[]): Promise<number> {
@@ -83,8 +110,7 @@ async function main(patterns: readonly string[]): Promise<number> {
   removeOldRuns();
   const directory = mkdtempSync(join(tmpdir(), `sluice-${process.pid}-`));
   chmodSync(directory, 0o755);
-  process.stdout.write(`${files.map((file) => relative(testRoot, file)).join('\n')}\n`);
-  const code = await runNode(files, directory);
+  const code = await runRounds(roundsOf(files), directory);
   const leaked = mountsBelow(directory);
   removeMounts(leaked);
   if (mountsBelow(directory).length === 0) rmSync(directory, { recursive: true, force: true });

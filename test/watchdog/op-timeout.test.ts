@@ -8,8 +8,8 @@ import { onlyReads } from '../../src/main/dispatch/op-deadline.ts';
 import { OPCODES } from '../../src/shared/abi/opcodes.ts';
 import { O_RDWR, O_TRUNC } from '../../src/shared/sys/constants.ts';
 import type { Client } from '../faults/hanging.ts';
-import { dropCaches, held, settle } from '../faults/settle.ts';
-import type { Mount, Status } from '../harness/mount.ts';
+import { settle, standstill } from '../faults/settle.ts';
+import type { Status } from '../harness/mount.ts';
 import { runOk } from '../harness/run.ts';
 import { sampleOf, scrape } from '../metrics/scrape.ts';
 import { makeHangingStage, type Stage, stageOrSkip } from './stage.ts';
@@ -47,20 +47,6 @@ test('what may be answered before it is done only reads', () => {
 
 function opcodeOf(name: string): number {
   return OPCODES.find((row) => row.name === name)?.opcode ?? -1;
-}
-
-/** Drops caches until the numbers stand still: submounts keep their roots. */
-async function standstill(mount: Mount): Promise<Status> {
-  let before = '';
-  for (let tries = 0; tries < 40; tries++) {
-    await dropCaches();
-    await sleep(200);
-    const status = await mount.status();
-    const now = JSON.stringify(held(status));
-    if (now === before) return status;
-    before = now;
-  }
-  throw new Error(`the mount does not come to rest: ${before}`);
 }
 
 interface Teller {

@@ -3,6 +3,7 @@ import { EXIT, type ExitCode, oneLine } from '../../shared/errors.ts';
 import { checkHost } from '../check/host.ts';
 import type { CheckRow } from '../check/rows.ts';
 import { checkBacking } from '../check/source.ts';
+import { writeOutput } from './output.ts';
 
 /** Version of the form of `--json`. */
 const JSON_VERSION = 1;
@@ -14,13 +15,16 @@ const STATE_WIDTH = 'problem'.length;
  * @param source also says what the file system behind this directory can do
  * @returns 0 when mounting will work, else 1
  */
-export function runCheck(source: string | undefined, { json }: { json: boolean }): ExitCode {
+export async function runCheck(
+  source: string | undefined,
+  { json }: { json: boolean },
+): Promise<ExitCode> {
   const rows = [...checkHost(), ...(source === undefined ? [] : checkBacking(source))];
   const problems = rows.filter(({ state }) => state === 'problem').length;
   const lines = json
     ? [JSON.stringify({ version: JSON_VERSION, ok: problems === 0, rows })]
     : [...describe(rows), '', verdict(problems)];
-  process.stdout.write(`${lines.join('\n')}\n`);
+  await writeOutput(`${lines.join('\n')}\n`);
   return problems === 0 ? EXIT.ok : EXIT.usage;
 }
 

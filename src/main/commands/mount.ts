@@ -3,6 +3,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { EXIT, type ExitCode, oneLine, SluiceError } from '../../shared/errors.ts';
 import { createLogger, type Logger } from '../../shared/log.ts';
 import type { MountOptions } from '../../shared/options.ts';
+import type { ServiceWatchdog } from '../../shared/sys/service-manager.ts';
 import { renderConfig } from '../config/print-config.ts';
 import {
   type MountArguments,
@@ -15,12 +16,17 @@ import {
 import type { Daemon } from '../daemon.ts';
 import { connectServiceManager, servingLine } from '../notify.ts';
 import { startInBackground, type TellParent } from './background.ts';
+import { writeOutput } from './output.ts';
 import { Reloader } from './reloader.ts';
 import { superviseDaemon } from './supervise.ts';
 import { Verbosity } from './verbosity.ts';
 
 /** Starts a daemon: `startDaemon`, or a stand-in. */
-export type StartDaemon = (options: MountOptions, logger: Logger) => Promise<Daemon>;
+export type StartDaemon = (
+  options: MountOptions,
+  logger: Logger,
+  watchdog: ServiceWatchdog | undefined,
+) => Promise<Daemon>;
 
 /** How a command is run. */
 export interface CommandContext {
@@ -48,7 +54,7 @@ export async function runMount(given: MountArguments, context: CommandContext): 
   const sources = sourcesOf(given);
   if (given.isPrinting) {
     const settings = await readSettings(sources);
-    process.stdout.write(renderConfig(settings, sources.surroundings, given.warnings));
+    await writeOutput(renderConfig(settings, sources.surroundings, given.warnings));
     return EXIT.ok;
   }
   const mount = await resolveMount(sources);
@@ -91,7 +97,7 @@ export async function serve(
   const reloader = new Reloader(sources, mount, logger, verbosity, manager);
   return superviseDaemon(
     { logger, verbosity, reloader, manager },
-    () => start(options, logger),
+    () => start(options, logger, manager.watchdog),
     () => {
       manager.ready(servingLine(options));
       onReady(mountedLine(options));

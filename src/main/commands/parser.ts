@@ -26,6 +26,7 @@ export function fromParserFailure(error: unknown, command = 'mount'): unknown {
     .replace(/^error: /, '')
     .replace(/\n\(/, ' (')
     .replace(/\.$/, '');
-  const help = ['sluice', command, '--help'].filter((word) => word !== '').join(' ');
+  const of = error.code === 'commander.unknownCommand' ? '' : command;
+  const help = ['sluice', of, '--help'].filter((word) => word !== '').join(' ');
   return new SluiceError('ERR_SLUICE_USAGE', `${reason}; see ${help}`);
 }

@@ -5,6 +5,7 @@ import type { StatusReport } from '../control/protocol.ts';
 import { type KnownDaemon, ownerOf, type Survey, surveyMounts } from '../control/survey.ts';
 import { findSluiceMount } from './find-mount.ts';
 import { NAME_COLUMN, operationsOf, outcomeColumns, tableRows } from './operations.ts';
+import { writeOutput } from './output.ts';
 import { bytesText, type Column, durationText, renderTable } from './table.ts';
 
 export interface StatusOptions {
@@ -46,7 +47,7 @@ export async function runStatus(
     : wanted === undefined
       ? overview(states)
       : states.flatMap(details);
-  process.stdout.write(`${lines.join('\n')}\n`);
+  await writeOutput(`${lines.join('\n')}\n`);
   for (const { socket, reason } of survey.silent) {
     process.stderr.write(oneLine(`sluice: the daemon behind ${socket} does not answer: ${reason}`));
     process.stderr.write('\n');
@@ -153,11 +154,11 @@ function details(state: MountState): readonly string[] {
 type Fact = readonly [name: string, value: string];
 
 function daemonFacts(daemon: StatusReport): Fact[] {
-  const { pid, uptimeSeconds, version, node, state, readOnly, how, id } = daemon;
+  const { pid, uptimeSeconds, version, node, state, readOnly, how, engine, id } = daemon;
   const access = readOnly ? 'read-only' : 'read-write';
   return [
     ['daemon', `pid ${pid}, up ${durationText(uptimeSeconds)}, sluice ${version}, Node ${node}`],
-    ['mount', `${state}, ${access}, by ${how}, ${id}`],
+    ['mount', `${state}, ${access}, by ${how}, engine ${engine}, ${id}`],
   ];
 }
 
@@ -173,12 +174,12 @@ function negotiatedFacts({ negotiated }: StatusReport): Fact[] {
   ];
 }
 
-function engineFacts({ engine }: StatusReport): Fact[] {
+function engineFacts({ queues }: StatusReport): Fact[] {
   // A daemon of an older version says nothing of it.
-  if (engine === null || engine === undefined) return [];
-  const { queueThreads, depth, memoryBytes, reason } = engine;
+  if (queues === null || queues === undefined) return [];
+  const { engine, queueThreads, depth, memoryBytes, reason } = queues;
   const way =
-    engine.engine === 'dev'
+    engine === 'dev'
       ? '/dev/fuse'
       : `io_uring, ${queueThreads} threads, ${depth} entries for each CPU, up to ${bytesText(memoryBytes)}`;
   return [['engine', `${way} (${reason})`]];

@@ -130,7 +130,7 @@ function addCheck(program: Command, { finish }: ToolContext): void {
     .addOption(jsonOption('one JSON object'))
     .action(async (source: string | undefined, given: CommonOptions) => {
       const { runCheck } = await import('./check.ts');
-      finish(runCheck(source, common(given)));
+      finish(await runCheck(source, common(given)));
     });
 }
 
@@ -143,7 +143,7 @@ function addCompletion(program: Command, { finish }: ToolContext): void {
     .addHelpText('after', COMPLETION_HELP)
     .action(async (shell: (typeof SHELLS)[number]) => {
       const { runCompletion } = await import('./completion.ts');
-      finish(runCompletion(shell, program));
+      finish(await runCompletion(shell, program));
     });
 }
 

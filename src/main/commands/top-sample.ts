@@ -1,5 +1,6 @@
 /** What happened between two looks at a daemon. */
-import type { CallerCounts, TopReport } from '../control/protocol.ts';
+import type { CallerCounts } from '../../shared/caller-table.ts';
+import type { TopReport } from '../control/protocol.ts';
 import { type Operation, type Operations, operationsOf } from './operations.ts';
 import type { ProcessName } from './process-names.ts';
 

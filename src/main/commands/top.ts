@@ -131,12 +131,10 @@ const PROCESSES: readonly Column<ProcessRate>[] = [
 
 /** One sample: over the last one on a terminal, and cut to its size; else below it, and whole. */
 function screen(status: StatusReport, now: TopReport, sample: TopSample): string {
-  const { isTTY, rows = DEFAULT_ROWS } = process.stdout;
+  const { isTTY, rows = DEFAULT_ROWS, columns } = process.stdout;
   const room = isTTY ? Math.max(Math.floor((rows - OTHER_LINES) / 2), 1) : undefined;
   const lines = [
-    oneLine(
-      `${status.source} on ${status.mountpoint}, pid ${status.pid}, in ${sample.intervalSeconds.toFixed(1)} s`,
-    ),
+    `${status.source} on ${status.mountpoint}, pid ${status.pid}, in ${sample.intervalSeconds.toFixed(1)} s`,
     loadLine(now, sample),
     '',
     ...renderTable(
@@ -147,7 +145,10 @@ function screen(status: StatusReport, now: TopReport, sample: TopSample): string
     ...renderTable(PROCESSES, sample.processes.slice(0, room)),
     ...droppedLine(sample),
   ];
-  return isTTY ? `${CLEAR}${lines.join('\n')}` : `${lines.join('\n')}\n\n`;
+  // Figures, too, are whatever the other side of the socket says.
+  const whole = lines.map(oneLine);
+  const cut = (line: string): string => line.slice(0, columns);
+  return isTTY ? `${CLEAR}${whole.map(cut).join('\n')}` : `${whole.join('\n')}\n\n`;
 }
 
 function loadLine({ load }: TopReport, { operations, intervalSeconds }: TopSample): string {

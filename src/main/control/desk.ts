@@ -1,8 +1,8 @@
 /** Answers for one mount what its control socket is asked. */
 import { readlinkSync } from 'node:fs';
+import { CallerTable } from '../../shared/caller-table.ts';
 import { SluiceError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
-import { CallerTable } from './caller-table.ts';
 import type { ControlTarget } from './connection.ts';
 import { ControlError, type StatusReport, type TopReport } from './protocol.ts';
 import { type Served, type StatusFacts, statusReport, topReport } from './report.ts';

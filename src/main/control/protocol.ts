@@ -3,6 +3,7 @@
  * number of them on a connection, one after the other. Every line carries the version; a daemon
  * answers a version it does not know with the error `version` and its own number.
  */
+import type { CallerCounts } from '../../shared/caller-table.ts';
 import type { Durations } from '../../shared/request-stats.ts';
 import type { DaemonLoad } from '../status.ts';
 import type { EngineReport } from '../uring-engine.ts';
@@ -102,25 +103,13 @@ export interface StatusReport {
   /** The connection's number, which is the minor of the mount's device; null while starting. */
   readonly connection: number | null;
   readonly how: string | null;
+  /** The engine that was chosen. */
+  readonly engine: string;
   readonly negotiated: NegotiatedReport | null;
-  /** Null while starting. */
-  readonly engine: EngineReport | null;
+  /** More of it, where it is dev or uring; null while starting. */
+  readonly queues: EngineReport | null;
   readonly load: DaemonLoad | null;
   readonly operations: OperationsReport | null;
-}
-
-/** What one thread of a client asked for since it is in the table. */
-export interface CallerCounts {
-  /** Its number in the daemon's pid namespace; 0: the kernel itself, or one that cannot be seen. */
-  readonly pid: number;
-  /** Tells this stay in the table from an earlier one of the same number. */
-  readonly entry: number;
-  readonly requests: number;
-  readonly reads: number;
-  readonly writes: number;
-  /** Bytes that were asked for, not those that came. */
-  readonly readBytes: number;
-  readonly writtenBytes: number;
 }
 
 /** The reply to `top`. The first one of a connection begins the counting by caller. */

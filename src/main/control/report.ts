@@ -2,6 +2,8 @@
  * What a daemon tells of itself. The only file of the control socket that reads the statistics.
  * Counters only: what it costs does not grow with the tables.
  */
+
+import type { CallerTable } from '../../shared/caller-table.ts';
 import type { ThreadTables } from '../../shared/memory/shared-memory.ts';
 import type { StatsBlock } from '../../shared/memory/stats-block.ts';
 import { OPERATION_GROUPS, OPERATION_LABELS } from '../../shared/metrics-table.ts';
@@ -13,7 +15,6 @@ import {
 import { REQUEST_DURATION } from '../../shared/stats-layout.ts';
 import type { Negotiated } from '../session/init.ts';
 import { type DaemonLoad, loadOf } from '../status.ts';
-import type { CallerTable } from './caller-table.ts';
 import type {
   NegotiatedReport,
   OperationCounts,

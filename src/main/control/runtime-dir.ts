@@ -4,13 +4,12 @@
  */
 import { join } from 'node:path';
 
-/** sun_path has room for 108 bytes, the NUL included (unix(7)). */
-export const MAX_SOCKET_PATH_BYTES = 107;
-
 /** Clients of one socket at a time. */
 export const MAX_CONTROL_CONNECTIONS = 8;
 
 const SUFFIX = '.sock';
+/** A uuid, as {@link socketPath} is given. */
+const SOCKET_NAME = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}\.sock$/;
 
 /** Where a daemon that this process starts leaves its socket, unless told otherwise. */
 export function ownRuntimeDir(): string {
@@ -31,7 +30,7 @@ export function socketPath(runtimeDir: string, id: string): string {
   return join(runtimeDir, id + SUFFIX);
 }
 
-/** Whether a name in a runtime directory is that of a socket. */
+/** Whether a name in a runtime directory, which may hold other things, is that of a mount instance's socket. */
 export function isSocketName(name: string): boolean {
-  return name.endsWith(SUFFIX);
+  return SOCKET_NAME.test(name);
 }

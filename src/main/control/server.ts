@@ -6,11 +6,11 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { SluiceError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import { isDeadSocket } from '../../shared/socket-path.ts';
 import { umask } from '../../shared/sys/libc.ts';
 import { Connection, type ControlTarget, compileRequests } from './connection.ts';
 import { MAX_CONTROL_CONNECTIONS, ownRuntimeDir } from './runtime-dir.ts';
 import {
-  isDead,
   prepareSocketPath,
   removeDeadSockets,
   SocketFileError,
@@ -107,7 +107,7 @@ async function listenAlone(directory: string, path: string): Promise<Server> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw unusable(directory, error);
   }
-  if (!(await isDead(path))) {
+  if (!(await isDeadSocket(path))) {
     throw new SocketFileError(
       `${path} is in use by a running daemon; give another directory, or end that daemon`,
     );

@@ -2,10 +2,11 @@
  * The socket's place in the file system: made before anything is mounted, never touched while the
  * mount is served.
  */
-import { lstatSync, mkdirSync, readdirSync, realpathSync, statSync, unlinkSync } from 'node:fs';
-import { createConnection } from 'node:net';
+import { lstatSync, mkdirSync, readdirSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { isSocketName, MAX_SOCKET_PATH_BYTES, socketPath } from './runtime-dir.ts';
+import { isDeadSocket, MAX_SOCKET_PATH_BYTES } from '../../shared/socket-path.ts';
+import { isHidden } from '../session/hidden.ts';
+import { isSocketName, socketPath } from './runtime-dir.ts';
 
 /** Why there can be no socket, with the cure. */
 export class SocketFileError extends Error {}
@@ -15,7 +16,6 @@ const STICKY = 0o1000;
 /** A younger socket may be bound and not listening yet. */
 const LEAST_AGE_MS = 10_000;
 const MAX_PROBES = 256;
-const PROBE_MS = 1000;
 
 /**
  * The path of a mount's socket, in a directory that is there and that nobody else may write to.
@@ -31,20 +31,19 @@ export function prepareSocketPath(runtimeDir: string, id: string, mountpoint: st
       `${runtimeDir}: the path of the socket in it has ${bytes} bytes, and a socket's may have ${MAX_SOCKET_PATH_BYTES}; give a directory with a shorter path`,
     );
   }
-  refuseBelow(mountpoint, runtimeDir, runtimeDir);
+  refuseHidden(mountpoint, runtimeDir);
   makeDirectory(runtimeDir);
-  refuseBelow(mountpoint, realpathSync(runtimeDir), runtimeDir);
+  refuseHidden(mountpoint, runtimeDir);
   refuseForeignHands(runtimeDir);
   return path;
 }
 
 /** Under the mount the socket would be out of reach, and removing it would wait for ourselves. */
-function refuseBelow(mountpoint: string, path: string, given: string): void {
-  if (path === mountpoint || path.startsWith(`${mountpoint}/`)) {
-    throw new SocketFileError(
-      `${given} lies below the mount point, which hides it; give a directory elsewhere`,
-    );
-  }
+function refuseHidden(mountpoint: string, path: string): void {
+  if (!isHidden(mountpoint, path)) return;
+  throw new SocketFileError(
+    `${path} lies below the mount point, which hides it; give a directory elsewhere`,
+  );
 }
 
 function makeDirectory(path: string): void {
@@ -84,7 +83,7 @@ export async function removeDeadSockets(runtimeDir: string): Promise<void> {
   await Promise.all(
     names.map(async (name) => {
       const path = join(runtimeDir, name);
-      if (isOldSocket(path) && (await isDead(path))) unlinkIfThere(path);
+      if (isOldSocket(path) && (await isDeadSocket(path))) unlinkIfThere(path);
     }),
   );
 }
@@ -92,21 +91,6 @@ export async function removeDeadSockets(runtimeDir: string): Promise<void> {
 function isOldSocket(path: string): boolean {
   const status = lstatSync(path, { throwIfNoEntry: false });
   return status?.isSocket() === true && Date.now() - status.mtimeMs > LEAST_AGE_MS;
-}
-
-/** Whether no process listens on a socket any more. One that does not answer is alive. */
-export function isDead(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path);
-    const settle = (dead: boolean): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(dead);
-    };
-    const timer = setTimeout(() => settle(false), PROBE_MS);
-    socket.on('connect', () => settle(false));
-    socket.on('error', (error: NodeJS.ErrnoException) => settle(error.code === 'ECONNREFUSED'));
-  });
 }
 
 /** Removes a file that another may have removed already. */

@@ -3,7 +3,7 @@
  * mounted, each daemon tells the rest. No mount is touched, so none can hang who asks.
  */
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { SluiceError } from '../../shared/errors.ts';
 import { type MountRow, readMountInfo } from '../../shared/sys/mountinfo.ts';
 import { FS_TYPE } from '../session/fs-type.ts';
@@ -58,7 +58,11 @@ export async function surveyMounts(runtimeDir: string | undefined): Promise<Surv
   const daemons = answers.filter((answer) => 'status' in answer);
   const mounts = rows.map((row) => ({
     row,
-    daemon: daemons.find(({ status }) => status.connection === row.devMinor),
+    daemon: daemons.find(
+      ({ socket, status }) =>
+        status.connection === row.devMinor &&
+        (runtimeDir !== undefined || mayServe(dirname(socket), row)),
+    ),
   }));
   return {
     mounts,
@@ -67,6 +71,16 @@ export async function surveyMounts(runtimeDir: string | undefined): Promise<Surv
       (answer) => 'reason' in answer && !DEAD.has(answer.reason),
     ) as SilentSocket[],
   };
+}
+
+/**
+ * Whether a daemon with its socket in this directory may be taken for that of a mount. What answers in
+ * another user's directory may say anything, and is believed about that user's mounts alone.
+ */
+export function mayServe(directory: string, row: MountRow): boolean {
+  if (directory === ownRuntimeDir()) return true;
+  const owner = ownerOf(row);
+  return owner !== undefined && directory === runtimeDirOfUser(owner);
 }
 
 /** What connect(2) says where a daemon was, and where none ever was. */

@@ -4,27 +4,24 @@
  */
 import { readFileSync } from 'node:fs';
 import { ERRNO } from '../../shared/abi/errno.ts';
-import { OP, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
-import { IN_HEADER, INTERRUPT_IN, READ_IN, WRITE_IN } from '../../shared/abi/structs.ts';
+import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
+import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
+import type { CallerTable } from '../../shared/caller-table.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
-import { backingMountOf } from '../../shared/passthrough/bulkhead.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
-import type { Context } from '../../shared/passthrough/context.ts';
+import { type Context, OWN_UNIQUE_HI } from '../../shared/passthrough/context.ts';
+import { countCaller } from '../../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../../shared/passthrough/in-place-policy.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
-import {
-  batchForget,
-  forget,
-  replyOrUndo,
-  reportException,
-} from '../../shared/passthrough/operations.ts';
+import { answerException, replyOrUndo, takeForget } from '../../shared/passthrough/operations.ts';
 import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
-import type { CallerTable } from '../control/caller-table.ts';
+import { close } from '../../shared/sys/libc.ts';
+import type { AsyncLayers } from '../layers/async-layers.ts';
 import type { Deputy } from './deputy.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
@@ -67,6 +64,11 @@ export class Dispatcher {
   /** Both undefined where main runs nothing that could wait. */
   readonly #deputy: Deputy | undefined;
   readonly #inPlace: InPlacePolicy | undefined;
+  /** Whether main is in a call in which its deputy may receive: then rings and slots are not main's. */
+  #isInCall = false;
+  /** Opcodes that asynchronous layers answer, as 1 at their place; all 0 without such layers. */
+  #layered: Uint8Array = new Uint8Array(OPCODE_LIMIT);
+  #asyncLayers: AsyncLayers | undefined;
 
   /** @param deputy with one main may make calls that a disk could delay, and act as a caller */
   constructor(
@@ -82,7 +84,7 @@ export class Dispatcher {
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;
-    this.#queue = new RequestQueue(ctx, () => {
+    this.#queue = new RequestQueue(ctx, ctx.tables.slots.takeToReceive(), () => {
       lanes.wakeOne();
       session.onQueued();
     });
@@ -101,9 +103,36 @@ export class Dispatcher {
     return this.#queue.receiveAt();
   }
 
+  /** Asynchronous layers get what they have methods for; before the first request. */
+  setAsyncLayers(layers: AsyncLayers): void {
+    this.#asyncLayers = layers;
+    this.#layered = layers.layered;
+  }
+
+  /** Takes a request that an asynchronous layer makes: its reply goes to Context.takeReply. */
+  submit(message: Uint8Array): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(message, this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = nowUs();
+    this.#toPassthrough();
+  }
+
+  /**
+   * Answers a request that asynchronous layers have kept.
+   * @param result length of the body in the reply buffer, or -errno
+   */
+  answerLayered(header: Uint8Array, receivedUs: number, result: number): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(header.subarray(0, IN_HEADER.SIZE), this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = receivedUs;
+    replyOrUndo(ctx, this.#fuseFd, result);
+  }
+
   /** Whether main keeps so much that it has to stop reading. */
   isFull(): boolean {
-    return this.#parking.isFull();
+    return this.#parking.isFull() || this.#asyncLayers?.isFull() === true;
   }
 
   parked(): number {
@@ -112,7 +141,8 @@ export class Dispatcher {
 
   /** Requests that lanes have or are about to get. */
   inFlight(): number {
-    return this.#ctx.tables.slots.inUse() + this.#parking.count();
+    const withLayers = this.#asyncLayers?.inFlight() ?? 0;
+    return this.#ctx.tables.slots.inUse() + this.#parking.count() + withLayers;
   }
 
   /** Takes a request that the deputy has kept, and traced. */
@@ -122,6 +152,12 @@ export class Dispatcher {
     ctx.load(this.receiveAt());
     ctx.receivedUs = receivedUs;
     this.#handleLoaded(undefined);
+  }
+
+  /** Takes a request that did not come from the device; main alone receives those. */
+  take(message: Uint8Array): void {
+    this.#ctx.u8.set(message, this.receiveAt());
+    this.handle();
   }
 
   /** Takes the request that was read to receiveAt(). A throw is a defect: EIO, and life goes on. */
@@ -140,8 +176,7 @@ export class Dispatcher {
       tracer?.request(ctx);
       this.#dispatch();
     } catch (error) {
-      reportException(ctx, 'dispatch', error);
-      if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
+      answerException(ctx, 'dispatch', error);
     }
     // How busy main is its event loop tells.
     endWork(stats, 0);
@@ -155,14 +190,22 @@ export class Dispatcher {
     else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, this.#fuseFd, -ERRNO.EIO);
     else if (row === undefined || row.class === 'absent')
       replyOrUndo(ctx, this.#fuseFd, -ERRNO.ENOSYS);
-    else {
-      const mount = backingMountOf(ctx);
-      const isBold = this.#inPlace?.mayBeBold(mount) === true;
-      const isTried = isBold
-        ? this.#tryBoldly(mount)
-        : mayTryInPlace(ctx, mount) && answerInPlace(ctx);
-      if (!isTried) this.#toLane(mount);
-    }
+    else if (this.#layered[ctx.opcode] === 1) this.#asyncLayers?.take();
+    else this.#toPassthrough();
+  }
+
+  #toPassthrough(): void {
+    const mount = this.#ctx.mountOf(this.#ctx.nodeLo);
+    if (!this.#tryInPlace(mount)) this.#toLane(mount);
+  }
+
+  /** @returns whether the request is answered */
+  #tryInPlace(mount: number): boolean {
+    const ctx = this.#ctx;
+    const isBold = this.#inPlace?.mayBeBold(mount) === true;
+    if (!isBold && !mayTryInPlace(ctx, mount)) return false;
+    // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
+    return isBold || ctx.opcode === OP.WRITE ? this.#tryInCall(mount, isBold) : answerInPlace(ctx);
   }
 
   /** Requests main keeps get their slots, as far as there are any; see RequestSlots.takeWake(). */
@@ -254,11 +297,22 @@ export class Dispatcher {
     this.#ctx.tables.stats.set(STAT.PARKED_NOW, this.#parking.count());
   }
 
-  /** Has a lane close a descriptor that may be the last of an unlinked file. */
-  closeInLane(fd: number, mount: number): void {
+  /** Closes a descriptor that may be the last of an unlinked file. */
+  closeHeld(fd: number, mount: number): void {
+    if (this.#isInCall || this.#inPlace?.mayClose(fd, mount) !== true) {
+      this.#closeInLane(fd, mount);
+      return;
+    }
+    const startUs = nowUs();
+    this.#beginCall(mount, true);
+    close(fd);
+    this.#endCall(mount, startUs);
+  }
+
+  #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
-    const mustWait = this.#ctx.isBold || rings.ownDepth(mount) >= rings.capacity >> 1;
+    const mustWait = this.#isInCall || rings.ownDepth(mount) >= rings.capacity >> 1;
     if (mustWait) this.#unclosed.push({ fd, mount });
     else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
     this.#session.onQueued();
@@ -304,15 +358,10 @@ export class Dispatcher {
 
   #control(): void {
     const ctx = this.#ctx;
+    if (takeForget(ctx, this.#asyncLayers)) return;
     const row = ROW_BY_OPCODE[ctx.opcode];
     if (row?.hasReply === false || ctx.opcode === OP.INTERRUPT) countRequest(ctx.tables.stats, row);
     switch (ctx.opcode) {
-      case OP.FORGET:
-        forget(ctx);
-        break;
-      case OP.BATCH_FORGET:
-        batchForget(ctx);
-        break;
       case OP.INTERRUPT:
         this.#interrupt();
         break;
@@ -333,19 +382,30 @@ export class Dispatcher {
    * Answers with calls that a disk could delay: then the deputy receives. What main would put on a ring
    * meanwhile waits, as a ring has one who fills it.
    */
-  #tryBoldly(mount: number): boolean {
+  #tryInCall(mount: number, isBold: boolean): boolean {
     const ctx = this.#ctx;
-    ctx.isBold = true;
-    this.#deputy?.beginCall();
+    this.#beginCall(mount, isBold);
     try {
       return answerInPlace(ctx);
     } finally {
-      if (this.#deputy?.endCall() === false) this.#session.onQueued();
-      ctx.isBold = false;
-      if (this.#unclosed.length > 0) this.#retryCloses();
-      this.#inPlace?.took(mount, nowUs() - ctx.receivedUs);
+      this.#endCall(mount, ctx.receivedUs);
       if (ctx.isUnsafe) this.#session.onUnsafe();
     }
+  }
+
+  #beginCall(mount: number, isBold: boolean): void {
+    this.#ctx.isBold = isBold;
+    this.#isInCall = true;
+    this.#inPlace?.begins(mount);
+    this.#deputy?.beginCall();
+  }
+
+  #endCall(mount: number, startUs: number): void {
+    if (this.#deputy?.endCall() === false) this.#session.onQueued();
+    this.#isInCall = false;
+    this.#ctx.isBold = false;
+    if (this.#unclosed.length > 0) this.#retryCloses();
+    this.#inPlace?.ended(mount, nowUs() - startUs);
   }
 
   #toLane(mount: number): void {
@@ -365,7 +425,7 @@ export class Dispatcher {
     const waiting = this.#unclosed;
     if (waiting.length === 0) return;
     this.#unclosed = [];
-    for (const { fd, mount } of waiting) this.closeInLane(fd, mount);
+    for (const { fd, mount } of waiting) this.#closeInLane(fd, mount);
   }
 
   /**
@@ -374,10 +434,19 @@ export class Dispatcher {
    */
   #interrupt(): void {
     const ctx = this.#ctx;
-    const { slots, stats } = ctx.tables;
-    stats.add(STAT.INTERRUPTS, 1);
+    ctx.tables.stats.add(STAT.INTERRUPTS, 1);
     const lo = ctx.argLo(INTERRUPT_IN.unique);
     const hi = ctx.argHi(INTERRUPT_IN.unique);
+    for (const id of this.#asyncLayers?.callsFor(lo, hi) ?? []) {
+      this.#interruptOne(id, OWN_UNIQUE_HI);
+    }
+    this.#asyncLayers?.interrupt(lo, hi, isBeingKilled);
+    this.#interruptOne(lo, hi);
+  }
+
+  #interruptOne(lo: number, hi: number): void {
+    const ctx = this.#ctx;
+    const { slots } = ctx.tables;
     if (this.#interruptLock(lo, hi)) return;
     const slot = slots.findQueued(lo, hi);
     if (slot >= 0) {
@@ -413,14 +482,6 @@ export class Dispatcher {
     ctx.receivedUs = receivedUs;
     replyOrUndo(ctx, this.#fuseFd, error);
   }
-}
-
-/** Counts the loaded request with the thread that made it. */
-function countCaller(callers: CallerTable, ctx: Context): void {
-  const pid = ctx.callerPid();
-  if (ctx.opcode === OP.READ) callers.countRead(pid, ctx.arg32(READ_IN.size));
-  else if (ctx.opcode === OP.WRITE) callers.countWrite(pid, ctx.arg32(WRITE_IN.size));
-  else callers.count(pid);
 }
 
 /** Whether SIGKILL is pending for a thread: also the kernel's form of every deadly signal. */

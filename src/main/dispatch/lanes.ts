@@ -6,18 +6,17 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { ERRNO } from '../../shared/abi/errno.ts';
-import { OP } from '../../shared/abi/opcodes.ts';
 import type { Logger } from '../../shared/log.ts';
 import { longWaitChecks } from '../../shared/memory/lock.ts';
 import { SLOT_STATE } from '../../shared/memory/request-slots.ts';
-import { RequestMemory, type SharedMemory } from '../../shared/memory/shared-memory.ts';
+import type { SharedMemory } from '../../shared/memory/shared-memory.ts';
 import { laneThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
 import type { Context, LogLevel } from '../../shared/passthrough/context.ts';
-import { recoverThread, reply, undoEffects } from '../../shared/passthrough/operations.ts';
+import { reply } from '../../shared/passthrough/operations.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
 import type { LaneMessage, LaneTask } from '../../workers/lane.ts';
-import { breakLocksOfDead, settleOwnership } from './dead-thread.ts';
+import { hasToBeDone, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
 
 export interface LaneEvents {
   /** A lane could not run a request for want of another mount's permit. */
@@ -26,6 +25,10 @@ export interface LaneEvents {
   onUnlocked(inode: number): void;
   /** A lane has answered a SETLKW. */
   onLockAnswered(uniqueLo: number, uniqueHi: number, isGranted: boolean): void;
+  /** A request of an asynchronous layer has its reply. */
+  onLayerReply(bytes: Uint8Array): void;
+  /** A lane has answered a request, where there is no connection to write replies to. */
+  onReply(reply: Uint8Array): void;
   onReport(level: LogLevel, key: string, text: string): void;
   /** A lane died and was started again; its slot is free. */
   onRestart(): void;
@@ -113,6 +116,17 @@ export class Lanes {
     return this.#pool.threads;
   }
 
+  /** The slot a lane works at, -1 for none. */
+  slotOf(lane: number): number {
+    return this.#journals[lane]?.slot() ?? -1;
+  }
+
+  /** Ends a lane's thread, whatever JavaScript it is in; it is started again. */
+  terminate(threadId: number): void {
+    const thread = this.#pool.threads.find((worker) => worker.threadId === threadId);
+    thread?.terminate().catch(() => undefined);
+  }
+
   /** Wakes one sleeping lane. The first that sleeps: a lane that has just run is warm. */
   wakeOne(): boolean {
     for (const journal of this.#journals) if (journal.wake()) return true;
@@ -187,8 +201,14 @@ export class Lanes {
       case 'handOver':
         this.#handOver(message.slot);
         break;
+      case 'reply':
+        this.#events.onReply(message.reply);
+        break;
       case 'unlocked':
         this.#events.onUnlocked(message.inode);
+        break;
+      case 'layerReply':
+        this.#events.onLayerReply(message.bytes);
         break;
       case 'lockAnswered':
         this.#events.onLockAnswered(message.uniqueLo, message.uniqueHi, message.isGranted);
@@ -230,22 +250,18 @@ export class Lanes {
     const thread = laneThread(lane);
     const ctx = this.#ctx;
     const { slots, mounts } = ctx.tables;
-    settleOwnership(ctx, journal);
-    recoverThread(ctx, thread, journal);
+    recoverDead(ctx, thread, journal);
     const slot = journal.slot();
     if (slot >= 0) {
       const state = slots.state(slot);
-      if (
-        state === SLOT_STATE.QUEUED ||
-        (state === SLOT_STATE.EXECUTING && this.#isRelease(slot))
-      ) {
+      ctx.loadSlot(slot);
+      if (state === SLOT_STATE.QUEUED || (state === SLOT_STATE.EXECUTING && hasToBeDone(ctx))) {
         this.#handBack(slot, state, journal);
       } else {
         if (state === SLOT_STATE.EXECUTING || state === SLOT_STATE.REPLYING) {
           this.#answerFor(slot, thread, journal);
         } else if (state === SLOT_STATE.TIMED_OUT) {
-          ctx.loadSlot(slot);
-          this.#undo(thread, journal);
+          undoOfDead(ctx, this.#settings.memory, thread, journal);
         }
         slots.free(slot, mounts, journal);
       }
@@ -259,13 +275,6 @@ export class Lanes {
     slots.forEachHanded((handed) => this.#handOver(handed));
   }
 
-  /** The kernel sends a release once, whatever its answer: it has to be done, and can be done twice. */
-  #isRelease(slot: number): boolean {
-    const ctx = this.#ctx;
-    ctx.loadSlot(slot);
-    return ctx.opcode === OP.RELEASE || ctx.opcode === OP.RELEASEDIR;
-  }
-
   /** A request that was taken and has to be done yet goes to another lane. */
   #handBack(slot: number, state: number, journal: ThreadJournal): void {
     const { slots } = this.#ctx.tables;
@@ -276,9 +285,15 @@ export class Lanes {
     this.#events.onHandOver(slot, this.#ctx.tables.slots.handedTo(slot));
   }
 
+  /** Releases the locks of lanes that are dead, and whose end is not heard of yet. */
+  releaseLocksOfDead(): void {
+    for (const lane of this.#journals.keys()) this.#breakLocks(laneThread(lane));
+  }
+
+  /** Main has waited long for a lock of this thread's: see longWaitChecks. */
   readonly #breakLocks = (thread: number): void => {
     const journal = this.#journals.find((_, lane) => laneThread(lane) === thread);
-    if (journal !== undefined) breakLocksOfDead(this.#ctx, thread, journal);
+    if (journal !== undefined) releaseLocksIfDead(this.#ctx, thread, journal);
   };
 
   /**
@@ -292,14 +307,6 @@ export class Lanes {
     // In an entry of io_uring a second reply would be that of the next request.
     if (ctx.entry >= 0 && !ctx.tables.entries.isHeldBy(ctx.entry, slot)) return;
     const taken = reply(ctx, this.#settings.task.fuseFd, -ERRNO.EIO);
-    if (!wasReplying || taken) this.#undo(thread, journal);
-  }
-
-  /** Takes back what a dead lane's request has changed, and the kernel has not heard of. */
-  #undo(thread: number, journal: ThreadJournal): void {
-    // A listing, of which more than the journal's notes is needed, stands where its request has it.
-    const ctx = this.#ctx;
-    const area = new RequestMemory(this.#settings.memory, thread);
-    undoEffects(ctx, journal, ctx.entry >= 0 ? ctx.reply : area.replyAt);
+    if (!wasReplying || taken) undoOfDead(ctx, this.#settings.memory, thread, journal);
   }
 }

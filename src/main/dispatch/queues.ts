@@ -6,7 +6,6 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { ERRNO, errnoName } from '../../shared/abi/errno.ts';
-import { OP } from '../../shared/abi/opcodes.ts';
 import { URING_COMMAND, URING_COMMIT_AND_FETCH, URING_REGISTER } from '../../shared/abi/uring.ts';
 import { nowUs } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/log.ts';
@@ -16,7 +15,7 @@ import type { SharedMemory } from '../../shared/memory/shared-memory.ts';
 import { queueThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
 import type { Context, LogLevel } from '../../shared/passthrough/context.ts';
 import { takeEntryMessage } from '../../shared/passthrough/entry-messages.ts';
-import { recoverThread, reply, undoEffects } from '../../shared/passthrough/operations.ts';
+import { reply } from '../../shared/passthrough/operations.ts';
 import { STAT } from '../../shared/stats-layout.ts';
 import { EFD_CLOEXEC } from '../../shared/sys/constants.ts';
 import {
@@ -29,10 +28,12 @@ import {
 import { close, eventfd } from '../../shared/sys/libc.ts';
 import type { QueueMessage, QueueTask } from '../../workers/queue.ts';
 import type { UringPlan } from '../session/uring.ts';
-import { breakLocksOfDead, settleOwnership } from './dead-thread.ts';
+import { hasToBeDone, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
 
 export interface QueueEvents {
   onUnlocked(inode: number): void;
+  /** A descriptor is to be closed for which a queue found no room. */
+  onClose(fd: number, mount: number): void;
   onReport(level: LogLevel, key: string, text: string): void;
 }
 
@@ -232,6 +233,9 @@ export class Queues {
       case 'log':
         this.#events.onReport(message.level, message.key, message.text);
         break;
+      case 'close':
+        this.#events.onClose(message.fd, message.mount);
+        break;
       case 'unlocked':
         this.#events.onUnlocked(message.inode);
         break;
@@ -296,28 +300,26 @@ export class Queues {
     const { slots, mounts, stats, entries } = ctx.tables;
     const journal = this.#journal(index);
     const thread = queueThread(ctx.tables.maxLanes, index);
-    settleOwnership(ctx, journal);
-    recoverThread(ctx, thread, journal);
+    recoverDead(ctx, thread, journal);
     // Taken, and not on a ring yet.
     if (journal.slot() >= 0) slots.free(journal.slot(), mounts, journal);
     stats.setOf(thread, STAT.BUSY_SINCE_MS, 0);
     journal.setThreadId(0);
     this.#forEachEntry(index, (entry) => {
-      if (entries.state(entry) === ENTRY_STATE.EXECUTING) this.#answerFor(entry, journal);
+      if (entries.state(entry) === ENTRY_STATE.EXECUTING) this.#answerFor(entry, thread, journal);
     });
   }
 
-  #answerFor(entry: number, journal: ThreadJournal): void {
+  #answerFor(entry: number, thread: number, journal: ThreadJournal): void {
     const ctx = this.#ctx;
     const { entries } = ctx.tables;
     ctx.loadEntry(entry, entries.messageAt(entry));
     ctx.receivedUs = nowUs();
-    // The kernel sends a release once, whatever its answer: it has to be done, and can be done twice.
-    if (ctx.opcode === OP.RELEASE || ctx.opcode === OP.RELEASEDIR) {
+    if (hasToBeDone(ctx)) {
       entries.setState(entry, ENTRY_STATE.RECEIVED);
       return;
     }
-    undoEffects(ctx, journal, ctx.reply);
+    undoOfDead(ctx, this.#settings.memory, thread, journal);
     reply(ctx, this.#settings.task.fuseFd, -ERRNO.EIO);
   }
 
@@ -359,7 +361,7 @@ export class Queues {
   readonly #breakLocks = (thread: number): void => {
     const index = thread - queueThread(this.#settings.memory.geometry.maxLanes, 0);
     if (index < 0 || index >= this.#rings.length) return;
-    breakLocksOfDead(this.#ctx, thread, this.#journal(index));
+    releaseLocksIfDead(this.#ctx, thread, this.#journal(index));
   };
 
   // ---- doing without ----

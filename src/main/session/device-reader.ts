@@ -1,9 +1,14 @@
 /**
  * The engine over /dev/fuse: waits on main's event loop until the device is readable, then reads
- * request after request, in batches that leave timers and signals their turn.
+ * request after request, in turns that leave timers and signals theirs.
  */
 import { ERRNO } from '../../shared/abi/errno.ts';
+import { nowUs } from '../../shared/clock.ts';
 import { type FdWatcher, read, watchReadable } from '../../shared/sys/libc.ts';
+import { RequestWait } from './request-wait.ts';
+
+/** A turn ends after this at the latest, and a wait of it. */
+const TURN_US = 2000;
 
 /** Who gets the requests. */
 export interface RequestSink {
@@ -16,23 +21,43 @@ export interface RequestSink {
   isFull(): boolean;
 }
 
+/** Where requests come from. */
+export interface RequestSource {
+  /** Whether it gives none for now. */
+  readonly isPaused: boolean;
+  resume(): void;
+  /** Stops for good. */
+  close(): void;
+}
+
 /** How a connection ends: unmounted, aborted, or an error of read(2). */
 export type ConnectionEnd = 'unmounted' | 'aborted' | number;
 
-export class DeviceReader {
+export class DeviceReader implements RequestSource {
   readonly #fd: number;
   readonly #sink: RequestSink;
   readonly #batch: number;
   readonly #onEnd: (end: ConnectionEnd) => void;
+  readonly #wait: RequestWait;
   #watcher: FdWatcher | undefined;
   #hasEnded = false;
 
-  /** @param batch requests per turn of the event loop */
-  constructor(fd: number, sink: RequestSink, batch: number, onEnd: (end: ConnectionEnd) => void) {
+  /**
+   * @param wakeFd readable when the event loop has something to do that should not wait
+   * @param batch requests per turn of the event loop
+   */
+  constructor(
+    fd: number,
+    wakeFd: number,
+    sink: RequestSink,
+    batch: number,
+    onEnd: (end: ConnectionEnd) => void,
+  ) {
     this.#fd = fd;
     this.#sink = sink;
     this.#batch = batch;
     this.#onEnd = onEnd;
+    this.#wait = new RequestWait(fd, wakeFd);
   }
 
   /** Starts reading, or goes on after a pause. */
@@ -57,7 +82,12 @@ export class DeviceReader {
     this.pause();
   }
 
+  /**
+   * The next request of somebody who makes one after the other comes a few microseconds after the reply:
+   * waiting for it here costs less than a round of the event loop.
+   */
   #drain(): void {
+    const untilUs = nowUs() + TURN_US;
     for (let i = 0; i < this.#batch && !this.#hasEnded; i++) {
       if (this.#sink.isFull()) {
         this.pause();
@@ -70,8 +100,11 @@ export class DeviceReader {
       }
       // EINTR, and ENOENT for a request that was aborted before we read it: the next one.
       if (count === -ERRNO.EINTR || count === -ERRNO.ENOENT) continue;
-      if (count !== -ERRNO.EAGAIN) this.#end(count);
-      return;
+      if (count !== -ERRNO.EAGAIN) {
+        this.#end(count);
+        return;
+      }
+      if (i === 0 || !this.#wait.forNext(untilUs)) return;
     }
   }
 

@@ -19,6 +19,8 @@ type Choice = Pick<
 > & {
   /** Whether the source has security.capability under another name. */
   readonly renamesCapability: boolean;
+  /** The layer that has to see what is read and written. */
+  readonly dataLayer?: string | undefined;
 };
 
 const OBSTACLES: readonly (readonly [reason: string, applies: (o: Choice) => boolean])[] = [
@@ -40,5 +42,7 @@ const OBSTACLES: readonly (readonly [reason: string, applies: (o: Choice) => boo
 
 /** @returns the first reason why not, undefined if there is none */
 export function whyNoKernelPassthrough(options: Choice): string | undefined {
-  return OBSTACLES.find(([, applies]) => applies(options))?.[0];
+  const obstacle = OBSTACLES.find(([, applies]) => applies(options))?.[0];
+  if (obstacle !== undefined || options.dataLayer === undefined) return obstacle;
+  return `the layer ${options.dataLayer} has to see what is read and written`;
 }

@@ -85,6 +85,11 @@ export function mountFuse(options: MountRequest, log: SessionLog): MountedDevice
 /** What this process has mounted and not unmounted yet. */
 const liveMounts = new Set<MountedDevice>();
 
+/** A mount of this process that something else than mountFuse() has made. */
+export function rememberMount(device: MountedDevice): void {
+  liveMounts.add(device);
+}
+
 /** The mount is gone, or somebody else's affair. */
 export function forgetMount(device: MountedDevice): void {
   liveMounts.delete(device);

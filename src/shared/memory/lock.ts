@@ -1,7 +1,7 @@
 /**
  * A mutual exclusion lock in one Int32 cell of shared memory.
  *
- * The cell is 0 when free, else the owner's thread number (1 is main, 2 and above are lanes), with
+ * The cell is 0 when free, else the owner's thread number (1 is main, then the lanes, then main's deputy), with
  * CONTENDED set while somebody sleeps on it. No lock but that of an open directory (held by the lane
  * that reads it) is held across a system call, so waits are short; the owner's number lets main
  * release what a dead lane held. Main itself may be the one that waits for a dead lane, before it

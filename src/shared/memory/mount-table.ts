@@ -20,9 +20,9 @@ const ID_HI = 2;
 const DEV = 3;
 const FS_TYPE = 4;
 const FD = 5; // For open_by_handle_at; -1 when this mount's inodes are reached by descriptor.
-const FLAGS = 6; // Atomic: MOUNT_FLAG bits; only ever set after the entry was made.
+const FLAGS = 6; // Atomic: MOUNT_FLAG bits; set by any thread after the entry was made, LANES_ONLY cleared by the watchdog.
 const ACTIVE = 7; // Atomic: lanes that work for this mount now.
-const SLOTS = 8; // Atomic: request slots in use for this mount. Main adds, who frees the slot subtracts.
+const SLOTS = 8; // Atomic: request slots in use for this mount. Who receives adds, who frees the slot subtracts.
 const STRIDE = 16;
 
 export const MOUNT_CAPACITY = 256;
@@ -38,7 +38,7 @@ export const MOUNT_FLAG = {
   NO_NOWAIT_WRITE: 8,
   /** The kernel does not read and write files of this mount by itself (FUSE_PASSTHROUGH). */
   NO_BACKING: 16,
-  /** Main was caught waiting in a call on this mount: nothing of it runs there any more. */
+  /** Main was caught waiting in a call on this mount: nothing of it runs there for now. */
   LANES_ONLY: 32,
 } as const;
 
@@ -140,6 +140,10 @@ export class MountTable {
 
   setFlag(place: number, flag: number): void {
     Atomics.or(this.#cells, this.#at(place) + FLAGS, flag);
+  }
+
+  clearFlag(place: number, flag: number): void {
+    Atomics.and(this.#cells, this.#at(place) + FLAGS, ~flag);
   }
 
   /** Mounts in the table. */

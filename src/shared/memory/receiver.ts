@@ -3,10 +3,10 @@
  * does is the only one who takes slots and fills rings.
  */
 const HOLDER = 0; // Atomic: HOLDER values; see each method for who moves it from where.
-const CALLS = 16; // Calls main has begun; written by main alone, read by the deputy: one that stands still hangs.
-const AWAKE = 17; // Atomic: 1 while the deputy looks at CALLS by itself, 0 while it sleeps on this cell.
-const STOP = 18; // Atomic: 1 when the deputy is to end.
-const THREAD_ID = 19; // Atomic: the kernel's number of the deputy's thread, 0 while there is none.
+const CALLS = 16; // Calls main has begun; written by main alone before HOLDER, read by the deputy: one that stands still hangs.
+const AWAKE = 17; // Atomic: 1 while the deputy looks at CALLS by itself, 0 while it sleeps on this cell. Both write it.
+const STOP = 18; // Atomic: 1 when the deputy is to end; written by main.
+const RECEIVE_SLOT = 19; // Large slot the deputy receives into: written by the deputy while it receives, by main while there is none.
 const CELLS = 32;
 
 const MAIN = 0;
@@ -28,8 +28,8 @@ export class Receiver {
   /** Main begins a call that may take its time; end with endCall(). */
   beginCall(): void {
     this.#cells[CALLS]++;
-    // Pairs with the compareExchange in takeOver(), and with the load of CALLS in sleepIfIdle(): either
-    // the deputy sees the call, or we see that it sleeps.
+    // Pairs with the compareExchange in takeOver(), and with the load in sleepIfIdle(): either the deputy
+    // sees the call, or we see that it sleeps.
     Atomics.store(this.#cells, HOLDER, MAIN_IN_CALL);
     if (Atomics.load(this.#cells, AWAKE) === 1) return;
     Atomics.store(this.#cells, AWAKE, 1);
@@ -60,15 +60,10 @@ export class Receiver {
     Atomics.notify(this.#cells, STOP, 1);
   }
 
-  /** Before a deputy is started, and before it is started again. */
-  reset(): void {
+  /** Before a deputy is started, and before it is started again. @param receiveSlot a large slot for it */
+  reset(receiveSlot: number): void {
+    this.#cells[RECEIVE_SLOT] = receiveSlot;
     Atomics.store(this.#cells, STOP, 0);
-    Atomics.store(this.#cells, THREAD_ID, 0);
-  }
-
-  /** The kernel's number of the deputy's thread, 0 while there is none. */
-  deputyThreadId(): number {
-    return Atomics.load(this.#cells, THREAD_ID);
   }
 
   /** Whether the deputy receives, as seen by a third thread: true a moment ago. */
@@ -76,10 +71,16 @@ export class Receiver {
     return Atomics.load(this.#cells, HOLDER) === DEPUTY;
   }
 
+  /** The large slot the deputy receives into; for itself, and for main when it has ended. */
+  receiveSlot(): number {
+    return this.#cells[RECEIVE_SLOT];
+  }
+
   // ---- the deputy ----
 
-  setThreadId(id: number): void {
-    Atomics.store(this.#cells, THREAD_ID, id);
+  /** Receives into another slot from now on. While it receives. */
+  setReceiveSlot(slot: number): void {
+    this.#cells[RECEIVE_SLOT] = slot;
   }
 
   isStopping(): boolean {
@@ -94,6 +95,7 @@ export class Receiver {
 
   /** Calls main has begun, modulo 2^32. */
   calls(): number {
+    // Pairs with the store of HOLDER in beginCall(), which CALLS is written before.
     return Atomics.load(this.#cells, CALLS);
   }
 
@@ -102,11 +104,11 @@ export class Receiver {
     Atomics.wait(this.#cells, STOP, 0, timeoutMs);
   }
 
-  /** Sleeps until main begins a call, if it has begun none since `calls`. */
-  sleepIfIdle(calls: number, timeoutMs: number): void {
+  /** Sleeps until main begins a call, if it is in none. */
+  sleepIfIdle(timeoutMs: number): void {
     Atomics.store(this.#cells, AWAKE, 0);
-    // Pairs with the store of HOLDER in beginCall().
-    if (this.calls() === calls && !this.isStopping())
+    // Pairs with the store in beginCall(): main is in no call, or one that began since has set AWAKE.
+    if (Atomics.load(this.#cells, HOLDER) === MAIN && !this.isStopping())
       Atomics.wait(this.#cells, AWAKE, 0, timeoutMs);
     Atomics.store(this.#cells, AWAKE, 1);
   }

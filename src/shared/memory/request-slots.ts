@@ -18,7 +18,8 @@ const WRITE_PAYLOAD_AT = 80;
 export const SMALL_SLOT_BYTES = 2 * PAGE_SIZE;
 /** The longest message a small slot takes: a WRITE of one page. */
 export const SMALL_MESSAGE_BYTES = PAGE_SIZE + WRITE_PAYLOAD_AT;
-const MESSAGE_AT = PAGE_SIZE - WRITE_PAYLOAD_AT;
+/** Bytes from a page's start to a message, so that a WRITE's payload stands on the next page. */
+export const MESSAGE_AT = PAGE_SIZE - WRITE_PAYLOAD_AT;
 
 /** In the place of a mount: the request waits for a lock. */
 export const TO_LOCK_WAITS = -1;
@@ -42,9 +43,9 @@ const H_IN_USE = 32; // Atomic: slots in use.
 const H_MAIN_WAITS = 33; // Atomic: 1 while main wants to hear of the next freed slot.
 const SLOTS_AT = 48;
 
-const STATE = 0; // Atomic: SLOT_STATE. FREE to QUEUED by main; from QUEUED and EXECUTING by compare-and-swap.
+const STATE = 0; // Atomic: SLOT_STATE. FREE to QUEUED by who receives (see Receiver); from QUEUED and EXECUTING by compare-and-swap.
 const NEXT = 1; // Free stack link; written by who pushes.
-const GROUP = 2; // Backing mount. The rest is written by main before the slot is queued.
+const GROUP = 2; // Backing mount. The rest is written by who receives before the slot is queued.
 const UNIQUE_LO = 3;
 const UNIQUE_HI = 4;
 const HANDED_TO = 5; // Mount whose lanes should run the request; written before HANDED.
@@ -224,7 +225,7 @@ export class RequestSlots {
     }
   }
 
-  /** Describes the request in a slot that is about to be queued. Main only. */
+  /** Describes the request in a slot that is about to be queued. For who receives. */
   describe(slot: number, group: number, uniqueLo: number, uniqueHi: number): void {
     const at = this.#at(slot);
     this.#cells[at + GROUP] = group;
@@ -345,7 +346,7 @@ export class RequestSlots {
     return this.#cells[this.#at(slot) + UNIQUE_HI];
   }
 
-  /** Notes when the request came, and since when it waits for a lane. Main, before it is queued. */
+  /** Notes when the request came, and since when it waits for a lane. For who receives, before it is queued. */
   setTimes(slot: number, receivedUs: number, queuedUs: number): void {
     const at = this.#at(slot);
     this.#doubles[(at + RECEIVED_US) >> 1] = receivedUs;

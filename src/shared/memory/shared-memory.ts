@@ -11,7 +11,7 @@ import { InodeTable, type InodeTableGeometry } from './inode-table.ts';
 import { LockOwners } from './lock-owners.ts';
 import { MountTable } from './mount-table.ts';
 import { Receiver } from './receiver.ts';
-import { RequestSlots, type SlotGeometry } from './request-slots.ts';
+import { MESSAGE_AT, RequestSlots, type SlotGeometry } from './request-slots.ts';
 import { RingEntries, type RingGeometry } from './ring-entries.ts';
 import { StatsBlock } from './stats-block.ts';
 import { queueThread, ThreadJournal, threadCount } from './thread-journal.ts';
@@ -27,6 +27,8 @@ export interface MemoryGeometry {
   readonly maxLanes: number;
   /** Room for the body of the longest reply. */
   readonly maxReplyBytes: number;
+  /** Room in each thread's area for a message that a layer makes; 0 without layers. */
+  readonly layerMessageBytes: number;
   /** Cells of a thread's row of statistics. */
   readonly statCells: number;
   /** The one of them that counts lookups the kernel has not given back. */
@@ -58,6 +60,10 @@ export interface SharedMemory {
 export const SCRATCH_BYTES = 32 * PAGE_SIZE;
 
 function threadAreaBytes(g: MemoryGeometry): number {
+  return replyEnd(g) + Math.ceil(g.layerMessageBytes / PAGE_SIZE) * PAGE_SIZE;
+}
+
+function replyEnd(g: MemoryGeometry): number {
   return SCRATCH_BYTES + PAGE_SIZE + Math.ceil(g.maxReplyBytes / PAGE_SIZE) * PAGE_SIZE + PAGE_SIZE;
 }
 
@@ -123,6 +129,8 @@ export class RequestMemory {
   readonly scratchAt: number;
   /** This thread's reply buffer: its body, 16 bytes in, starts on a page. */
   readonly replyAt: number;
+  /** Room for a message that a layer makes; the payload of a WRITE stands on a page there, too. */
+  readonly layerMessageAt: number;
 
   constructor(memory: SharedMemory, thread: number) {
     const g = memory.geometry;
@@ -135,6 +143,7 @@ export class RequestMemory {
     this.i32 = new Int32Array(memory.requests, origin, bytes >> 2);
     this.scratchAt = RequestSlots.memoryBytes(g.slots) + thread * threadAreaBytes(g);
     this.replyAt = this.scratchAt + SCRATCH_BYTES + PAGE_SIZE - 16;
+    this.layerMessageAt = this.scratchAt + replyEnd(g) + MESSAGE_AT;
   }
 }
 

@@ -1,3 +1,4 @@
+import { OPCODE_LIMIT, OPCODES } from '../abi/opcodes.ts';
 import type { IdMap } from './id-map.ts';
 import { UniqueInoGenerator } from './unique-ino.ts';
 import type { XattrMap } from './xattr-map.ts';
@@ -36,8 +37,31 @@ export interface PassthroughConfig {
   readonly lanes: number;
   /** An O_PATH descriptor of /proc/self/fd, through which O_PATH descriptors are reopened. */
   readonly procSelfFd: number;
+  /** IN_PLACE by opcode: whether who receives may answer it, or a layer sees it in a lane. */
+  readonly inPlace: Uint8Array;
   /** statx bit by which mounts are told apart: STATX_MNT_ID_UNIQUE, or STATX_MNT_ID before 6.8. */
   readonly mountIdMask: number;
+}
+
+/** Who may answer an opcode. */
+export const IN_PLACE = {
+  /** Lanes only: layers run there. */
+  NEVER: 0,
+  /** Main, where it may make calls that a local disk could delay. */
+  BOLDLY: 1,
+  /** Whoever receives, where the kernel says that nothing blocks. */
+  CACHED: 2,
+} as const;
+
+/** @param layered opcodes that layers see, see layeredOpcodes() */
+export function inPlaceTable(layered: Uint8Array | undefined): Uint8Array {
+  const table = new Uint8Array(OPCODE_LIMIT);
+  for (const { opcode, class: opClass } of OPCODES) {
+    if (layered?.[opcode] === 1) continue;
+    if (opClass === 'cached') table[opcode] = IN_PLACE.CACHED;
+    else if (opClass === 'blocking') table[opcode] = IN_PLACE.BOLDLY;
+  }
+  return table;
 }
 
 /** Bits of the cell in which main leaves the outcome of FUSE_INIT for all threads. */

@@ -5,7 +5,7 @@
 import { ERRNO } from '../abi/errno.ts';
 import { FUSE_ROOT_ID } from '../abi/flags.ts';
 import { IN_HEADER, OUT_HEADER, SETXATTR_IN } from '../abi/structs.ts';
-import { MOUNT_FLAG } from '../memory/mount-table.ts';
+import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
 import { openTables, type SharedMemory, type ThreadTables } from '../memory/shared-memory.ts';
 import type { ThreadJournal } from '../memory/thread-journal.ts';
 import { STAT } from '../stats-layout.ts';
@@ -29,6 +29,9 @@ export const HAND_OVER = -0x10001;
 /** SETLKW met another's lock: to be tried again. */
 export const LOCK_WAIT = -0x10002;
 
+/** In the high word of a unique id: the request is no kernel's, whose ids do not get so far. */
+export const OWN_UNIQUE_HI = 1 << 30;
+
 /** Offsets in a thread's scratch memory. */
 export const SCRATCH = {
   STATX: 0,
@@ -51,6 +54,7 @@ export const SCRATCH = {
   BACKING_MAP: 1216,
   /** A name of an extended attribute, with its NUL. */
   XATTR_NAME: 1280,
+  RUSAGE: 1792,
   NOTIFICATION: 2048,
   DIRENTS: 4096,
 } as const;
@@ -133,6 +137,16 @@ export class Context {
   isBold = false;
   /** The connection to the kernel; -1 while there is none. */
   fuseFd = -1;
+  /**
+   * Takes replies to requests with OWN_UNIQUE_HI, so many bytes of the reply buffer. Undefined where no
+   * asynchronous layer makes any, as it is without layers.
+   */
+  takeReply: ((lengthBytes: number) => void) | undefined;
+  /**
+   * Who takes whole replies where there is no connection to write them to; undefined where there is.
+   * @returns false if the request was answered before
+   */
+  deliver: ((reply: Uint8Array) => boolean) | undefined;
   /** Set when this thread may not go on: its privileges could not be restored. */
   isUnsafe = false;
 
@@ -268,6 +282,13 @@ export class Context {
   /** The thread that made the request, 0 if it is not in our pid namespace. */
   callerPid(): number {
     return this.u32[(this.message + IN_HEADER.pid) >> 2];
+  }
+
+  /** The backing mount of an inode, by the low half of its nodeid: its bulkhead. 0 if it cannot be. */
+  mountOf(nodeLo: number): number {
+    const { inodes } = this.tables;
+    const mount = nodeLo > 0 && nodeLo <= inodes.capacity ? inodes.mount(nodeLo) : 0;
+    return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
   }
 
   // ---- ids of users and groups ----

@@ -1,7 +1,7 @@
 /**
- * What whoever receives answers itself although the disk could delay it. A hop to a lane and back costs
- * more than most calls on a local file system do, so they are made as long as they are quick: a call that
- * was slow sends the requests of its backing mount to the lanes for a while.
+ * What main answers itself although the disk could delay it. A hop to a lane and back costs more than
+ * most calls on a local file system do, so main makes them as long as they are quick: calls that wait
+ * for the disk send the requests of their backing mount to the lanes for a while.
  *
  * Never here: fsync and whatever may take any time by its nature, cold reads (RWF_NOWAIT says so),
  * opens by file handle, other than local file systems.
@@ -10,14 +10,28 @@ import { FATTR_SIZE } from '../abi/flags.ts';
 import { OP, OPCODE_LIMIT } from '../abi/opcodes.ts';
 import { LINK_IN, OPEN_IN, READ_IN, RENAME_IN, SETATTR_IN, WRITE_IN } from '../abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
-import { O_TRUNC } from '../sys/constants.ts';
-import { NEGOTIATED } from './config.ts';
-import type { Context } from './context.ts';
+import {
+  O_TRUNC,
+  RUSAGE,
+  RUSAGE_THREAD,
+  S_IFMT,
+  S_IFREG,
+  STATX,
+  STATX_BASIC_STATS,
+} from '../sys/constants.ts';
+import { getrusage } from '../sys/libc.ts';
+import { statxInto } from './attributes.ts';
+import { IN_PLACE, NEGOTIATED } from './config.ts';
+import { type Context, SCRATCH } from './context.ts';
 import { IN_PLACE_BYTES } from './in-place.ts';
 
-/** A call that takes longer was delayed by something. */
+/** A call that takes longer was delayed by something: a disk, or another program on our CPU. */
 const SLOW_CALL_US = 1000;
-/** For so many times its length the thread keeps away from the mount, within bounds. */
+/** After a slow call so many are watched, to tell one from the other. */
+const WATCHED_CALLS = 64;
+/** 1 MiB: what a file has at the most, in blocks of 512 bytes, that main removes. */
+const SMALL_FILE_BLOCKS = 2048;
+/** For so many times its length main keeps away from the mount, within bounds. */
 const REST_FACTOR = 20;
 const SHORTEST_REST_US = 20_000;
 const LONGEST_REST_US = 5_000_000;
@@ -52,29 +66,35 @@ const QUICK = [
   OP.STATX,
 ];
 
-const isQuick = new Uint8Array(OPCODE_LIMIT);
-for (const opcode of QUICK) isQuick[opcode] = 1;
-
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
   readonly #ctx: Context;
+  /** By opcode: 1 for what is quick, and no layer has to see. */
+  readonly #isQuick = new Uint8Array(OPCODE_LIMIT);
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
   readonly #restsUntilUs = new Float64Array(MOUNT_CAPACITY);
+  /** By backing mount: calls to be watched. */
+  readonly #watched = new Int32Array(MOUNT_CAPACITY);
+  /** Waits of this thread before the call under way, if it is watched. */
+  #waitsBefore = 0;
 
   constructor(ctx: Context) {
     this.#ctx = ctx;
+    for (const opcode of QUICK) {
+      if (ctx.config.inPlace[opcode] !== IN_PLACE.NEVER) this.#isQuick[opcode] = 1;
+    }
   }
 
   /**
-   * Whether this thread should run the loaded request to its end, if nothing in it has to wait for more than
+   * Whether main should run the loaded request to its end, if nothing in it has to wait for more than
    * a local disk.
    * @param mount the backing mount of its inode
    */
   mayBeBold(mount: number): boolean {
     const ctx = this.#ctx;
-    if (!this.isAllowed || ctx.opcode >= OPCODE_LIMIT || isQuick[ctx.opcode] === 0) return false;
-    if (ctx.receivedUs < this.#restsUntilUs[mount] || !this.#answersSoon(mount)) return false;
+    if (ctx.opcode >= OPCODE_LIMIT || this.#isQuick[ctx.opcode] === 0) return false;
+    if (!this.#mayCall(mount)) return false;
     switch (ctx.opcode) {
       case OP.RELEASE:
         // Unlocking has others try for their locks.
@@ -91,24 +111,57 @@ export class InPlacePolicy {
         return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
       case OP.RENAME:
       case OP.RENAME2:
-        return this.#answersSoon(this.#mountOf(ctx.argLo(RENAME_IN.newdir)));
+        return this.#answersSoon(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
       case OP.LINK:
-        return this.#answersSoon(this.#mountOf(ctx.argLo(LINK_IN.oldnodeid)));
+        return this.#answersSoon(ctx.mountOf(ctx.argLo(LINK_IN.oldnodeid)));
       default:
         return true;
     }
   }
 
-  /** A bold call has ended. */
-  took(mount: number, elapsedUs: number): void {
+  /**
+   * Whether main should close this descriptor, although it may be the last one of a file without a name:
+   * a small file is soon removed.
+   */
+  mayClose(fd: number, mount: number): boolean {
+    const ctx = this.#ctx;
+    if (!this.#mayCall(mount)) return false;
+    if (statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS) < 0) return false;
+    const at = (ctx.scratch + SCRATCH.STATX2) >> 2;
+    const isFile = (ctx.u32[at + (STATX.mode >> 2)] & S_IFMT) === S_IFREG;
+    const isSmall = ctx.u32[at + (STATX.blocks >> 2)] <= SMALL_FILE_BLOCKS;
+    return isFile && isSmall && ctx.u32[at + (STATX.blocks >> 2) + 1] === 0;
+  }
+
+  #mayCall(mount: number): boolean {
+    const isResting = this.#ctx.receivedUs < this.#restsUntilUs[mount];
+    return this.isAllowed && !isResting && this.#answersSoon(mount);
+  }
+
+  /** A call of main's on this mount begins. */
+  begins(mount: number): void {
+    if (this.#watched[mount] > 0) this.#waitsBefore = this.#waits();
+  }
+
+  /**
+   * The call has ended. The first slow one proves nothing: main may have waited for its CPU. Where
+   * one that is watched waited for something else, main keeps away.
+   */
+  ended(mount: number, elapsedUs: number): void {
+    const isWatched = this.#watched[mount] > 0;
+    if (isWatched) this.#watched[mount]--;
     if (elapsedUs < SLOW_CALL_US) return;
+    this.#watched[mount] = WATCHED_CALLS;
+    if (!isWatched || this.#waits() === this.#waitsBefore) return;
     const restUs = Math.min(LONGEST_REST_US, Math.max(SHORTEST_REST_US, REST_FACTOR * elapsedUs));
     this.#restsUntilUs[mount] = this.#ctx.receivedUs + elapsedUs + restUs;
   }
 
-  #mountOf(slot: number): number {
-    const { inodes } = this.#ctx.tables;
-    return slot > 0 && slot <= inodes.capacity ? inodes.mount(slot) : 0;
+  /** How often this thread has waited for anything but its CPU (ru_nvcsw), modulo 2^32. */
+  #waits(): number {
+    const ctx = this.#ctx;
+    getrusage(RUSAGE_THREAD, ctx.scratchAddress(SCRATCH.RUSAGE));
+    return ctx.u32[(ctx.scratch + SCRATCH.RUSAGE + RUSAGE.nvcsw) >> 2];
   }
 
   /** Whether calls on this mount should be short; main may have been caught in one that was not. */

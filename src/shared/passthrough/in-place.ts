@@ -3,10 +3,11 @@
  * the kernel (RESOLVE_CACHED, RWF_NOWAIT, statx on a held descriptor) and answer DEFER where it cannot
  * say so.
  */
-import { OP, ROW_BY_OPCODE } from '../abi/opcodes.ts';
+import { OP } from '../abi/opcodes.ts';
 import { READ_IN } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { STAT } from '../stats-layout.ts';
+import { IN_PLACE } from './config.ts';
 import type { Context } from './context.ts';
 import { isDeferred, replyOrUndo, runOperation } from './operations.ts';
 
@@ -15,7 +16,7 @@ export const IN_PLACE_BYTES = 128 * 1024;
 
 /** Whether the loaded request, of this backing mount, should be tried before a lane gets it. */
 export function mayTryInPlace(ctx: Context, mount: number): boolean {
-  if (ROW_BY_OPCODE[ctx.opcode]?.class !== 'cached') return false;
+  if (ctx.config.inPlace[ctx.opcode] !== IN_PLACE.CACHED) return false;
   if (ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY)) return false;
   return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
 }

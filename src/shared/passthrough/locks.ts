@@ -64,8 +64,9 @@ export function setlk(ctx: Context): number {
 }
 
 /**
- * What a RELEASE unlocks, in the order in which main reads requests: whoever comes after a close(2)
- * finds the lock gone, although nobody waited for the RELEASE. Only where unlocking cannot block. On main.
+ * What a RELEASE unlocks, in the order in which requests are read: whoever comes after a close(2)
+ * finds the lock gone, although nobody waited for the RELEASE. Only where unlocking cannot block. For
+ * who receives; it may run twice, since the deputy may then keep the request for main.
  */
 export function releaseLocksAhead(ctx: Context): void {
   if (!ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return;

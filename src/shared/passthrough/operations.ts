@@ -9,11 +9,11 @@ import { BATCH_FORGET_IN, FORGET_IN, FORGET_ONE, IN_HEADER, OUT_HEADER } from '.
 import { nowUs } from '../clock.ts';
 import { ENTRY_STATE } from '../memory/ring-entries.ts';
 import { EFFECT, type ThreadJournal } from '../memory/thread-journal.ts';
-import { countReply } from '../request-stats.ts';
+import { countReply, countRequest } from '../request-stats.ts';
 import { STAT } from '../stats-layout.ts';
 import { write as writeBytes } from '../sys/libc.ts';
 import { getattr, setattr, statxOperation } from './attributes.ts';
-import { type Context, DEFER, HAND_OVER } from './context.ts';
+import { type Context, DEFER, HAND_OVER, OWN_UNIQUE_HI } from './context.ts';
 import { copyRange, copyRange64, fallocateFile, lseekFile, read, write } from './data.ts';
 import { readdir, readdirplus, undoListing } from './directories.ts';
 import { syncDirectories } from './directory-sync.ts';
@@ -110,11 +110,8 @@ function makeOperations(rows: readonly (readonly [number, Operation])[]): Operat
   return operations;
 }
 
-/**
- * Runs the loaded request by its opcode, and turns a throw into EIO.
- * @returns as an Operation
- */
-export function runOperation(ctx: Context): number {
+/** Whether the loaded request can be run: 0, or -errno. */
+export function checkRequest(ctx: Context): number {
   const row = ctx.opcode < OPCODE_LIMIT ? ROW_BY_OPCODE[ctx.opcode] : undefined;
   if (row === undefined) return -ERRNO.ENOSYS;
   // Somebody else's ids are no ids to act by.
@@ -124,6 +121,16 @@ export function runOperation(ctx: Context): number {
     if (!areExtensionsSound(ctx, row.inSizeBytes)) return -ERRNO.EINVAL;
     if (findSecurityContext(ctx) < 0) return -ERRNO.EINVAL;
   }
+  return 0;
+}
+
+/**
+ * Runs the loaded request by its opcode, and turns a throw into EIO.
+ * @returns as an Operation
+ */
+export function runOperation(ctx: Context): number {
+  const unsound = checkRequest(ctx);
+  if (unsound < 0) return unsound;
   try {
     const result = OPERATIONS[ctx.opcode](ctx);
     if (result < 0 || !ctx.config.syncDirectories) return result;
@@ -132,7 +139,7 @@ export function runOperation(ctx: Context): number {
     return error < 0 ? error : result;
   } catch (error) {
     ctx.becomeSelf();
-    reportException(ctx, row.name, error);
+    reportException(ctx, opcodeLabel(ctx.opcode), error);
     recoverThread(ctx, ctx.tables.thread, ctx.tables.journal);
     undoEffects(ctx, ctx.tables.journal, ctx.reply);
     ctx.restoreFsetid();
@@ -140,8 +147,12 @@ export function runOperation(ctx: Context): number {
   }
 }
 
+function opcodeLabel(opcode: number): string {
+  return ROW_BY_OPCODE[opcode]?.name ?? String(opcode);
+}
+
 /** Counts a throw, which is a defect, and logs it once for each `what`. */
-export function reportException(ctx: Context, what: string, error: unknown): void {
+function reportException(ctx: Context, what: string, error: unknown): void {
   ctx.tables.stats.add(STAT.EXCEPTIONS, 1);
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   ctx.report(
@@ -149,6 +160,12 @@ export function reportException(ctx: Context, what: string, error: unknown): voi
     `exception-${what}`,
     `${what} failed with an exception, answered EIO: ${text}`,
   );
+}
+
+/** A throw on the way of a request, outside its operation: EIO, and life goes on. */
+export function answerException(ctx: Context, where: string, error: unknown): void {
+  reportException(ctx, where, error);
+  if (ROW_BY_OPCODE[ctx.opcode]?.hasReply !== false) replyOrUndo(ctx, ctx.fuseFd, -ERRNO.EIO);
 }
 
 /** Writes fuse_out_header in front of the reply's body. @returns the length of the whole */
@@ -168,11 +185,16 @@ export function putReplyHeader(ctx: Context, result: number): number {
  * @returns whether the kernel took it
  */
 export function reply(ctx: Context, fuseFd: number, result: number): boolean {
+  if (ctx.takeReply !== undefined && isOwnRequest(ctx)) return replyToLayer(ctx, fuseFd, result);
   ctx.tracer?.reply(ctx, result);
   // Before the reply: what the caller does next must not go by the old mode.
-  if (ctx.isStale) invalidateAttributes(ctx, fuseFd);
+  if (ctx.isStale && ctx.deliver === undefined) invalidateAttributes(ctx, fuseFd);
   const row = ROW_BY_OPCODE[ctx.opcode];
   countReply(ctx.tables.stats, row, result, nowUs() - ctx.receivedUs);
+  if (ctx.deliver !== undefined) {
+    const length = putReplyHeader(ctx, result);
+    return ctx.deliver(ctx.u8.slice(ctx.reply, ctx.reply + length));
+  }
   return ctx.entry < 0 ? replyToDevice(ctx, fuseFd, result) : replyInEntry(ctx, result);
 }
 
@@ -205,6 +227,17 @@ function replyToDevice(ctx: Context, fuseFd: number, result: number): boolean {
   }
 }
 
+/** Answers a request that an asynchronous layer made, and no kernel knows. */
+function replyToLayer(ctx: Context, fuseFd: number, result: number): boolean {
+  if (ctx.isStale && ctx.deliver === undefined) invalidateAttributes(ctx, fuseFd);
+  ctx.takeReply?.(putReplyHeader(ctx, result));
+  return true;
+}
+
+function isOwnRequest(ctx: Context): boolean {
+  return (ctx.uniqueHi() & OWN_UNIQUE_HI) !== 0;
+}
+
 /** Answers, and takes back what the operation counted when the kernel will not hear of it. */
 export function replyOrUndo(ctx: Context, fuseFd: number, result: number): void {
   if (reply(ctx, fuseFd, result)) ctx.tables.journal.effectNone();
@@ -228,11 +261,8 @@ export function undoEffects(ctx: Context, journal: ThreadJournal, replyAt: numbe
   if ((effect & EFFECT.DIRECTORY_ENTRIES) !== 0) undoListing(ctx, replyAt + OUT_HEADER.SIZE, bytes);
 }
 
-/**
- * Gives back what a thread held in the middle of a request: locks first, then all else. For a thread
- * that died, and for one that threw.
- */
-export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
+/** Releases the locks of a thread, that died or threw, and mends what it was changing under them. */
+export function recoverLocks(ctx: Context, thread: number, journal: ThreadJournal): void {
   const { inodes, handles, backings, mounts, fds, locks } = ctx.tables;
   inodes.recoverOwner(thread);
   backings.recoverOwner(thread, (id) => closeBacking(ctx, id));
@@ -240,16 +270,43 @@ export function recoverThread(ctx: Context, thread: number, journal: ThreadJourn
   mounts.recoverOwner(thread);
   fds.recoverOwner(thread);
   handles.recoverOwner(thread, journal.directory());
+}
+
+/**
+ * Gives back what a thread held in the middle of a request: locks first, then all else. For a thread
+ * that died, and for one that threw.
+ */
+export function recoverThread(ctx: Context, thread: number, journal: ThreadJournal): void {
+  recoverLocks(ctx, thread, journal);
   journal.setDirectory(0);
   ctx.giveBack(journal);
   if (journal.mountRef() >= 0) ctx.releaseMount(journal.mountRef());
   journal.setMountRef(-1);
 }
 
-/** FORGET: no reply. */
-export function forget(ctx: Context): void {
+/** Takes lookups of nodeids that are not the passthrough's. */
+export interface ForeignForget {
+  /** @returns whether they were its own */
+  forget(nodeid: number, lookups: number): boolean;
+}
+
+/**
+ * FORGET and BATCH_FORGET, which have no reply.
+ * @param foreign is asked first
+ * @returns whether the request was one of them
+ */
+export function takeForget(ctx: Context, foreign?: ForeignForget): boolean {
+  if (ctx.opcode !== OP.FORGET && ctx.opcode !== OP.BATCH_FORGET) return false;
+  countRequest(ctx.tables.stats, ROW_BY_OPCODE[ctx.opcode]);
+  if (ctx.opcode === OP.FORGET) forget(ctx, foreign);
+  else batchForget(ctx, foreign);
+  return true;
+}
+
+function forget(ctx: Context, foreign: ForeignForget | undefined): void {
   forgetOne(
     ctx,
+    foreign,
     ctx.nodeLo,
     ctx.nodeHi,
     ctx.argLo(FORGET_IN.nlookup),
@@ -257,14 +314,14 @@ export function forget(ctx: Context): void {
   );
 }
 
-/** BATCH_FORGET: no reply. */
-export function batchForget(ctx: Context): void {
+function batchForget(ctx: Context, foreign: ForeignForget | undefined): void {
   const room = ctx.lengthBytes - IN_HEADER.SIZE - BATCH_FORGET_IN.SIZE;
   const count = Math.min(ctx.arg32(BATCH_FORGET_IN.count), Math.floor(room / FORGET_ONE.SIZE));
   for (let i = 0; i < count; i++) {
     const at = BATCH_FORGET_IN.SIZE + i * FORGET_ONE.SIZE;
     forgetOne(
       ctx,
+      foreign,
       ctx.argLo(at + FORGET_ONE.nodeid),
       ctx.argHi(at + FORGET_ONE.nodeid),
       ctx.argLo(at + FORGET_ONE.nlookup),
@@ -276,6 +333,7 @@ export function batchForget(ctx: Context): void {
 /** Counts above 2^31 never come about; they saturate. */
 function forgetOne(
   ctx: Context,
+  foreign: ForeignForget | undefined,
   nodeLo: number,
   nodeHi: number,
   countLo: number,
@@ -283,6 +341,7 @@ function forgetOne(
 ): void {
   if (nodeLo === FUSE_ROOT_ID && nodeHi === 0) return;
   const count = countHi !== 0 || countLo < 0 ? 0x7fffffff : countLo;
+  if (foreign?.forget(nodeHi * 0x100000000 + (nodeLo >>> 0), count) === true) return;
   ctx.forget(nodeLo, nodeHi, count);
 }
 

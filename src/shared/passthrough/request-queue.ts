@@ -12,17 +12,27 @@ function slotQuota(smallSlots: number): number {
 export class RequestQueue {
   readonly #ctx: Context;
   readonly #wakeOne: () => void;
+  readonly #onReceiveSlot: (slot: number) => void;
   readonly #quota: number;
   /** The large slot requests are read into. */
   #receiveSlot: number;
 
-  /** @param wakeOne wakes a lane that sleeps */
-  constructor(ctx: Context, wakeOne: () => void) {
-    const { slots } = ctx.tables;
+  /**
+   * @param receiveSlot a large slot, taken to receive into
+   * @param wakeOne wakes a lane that sleeps
+   * @param onReceiveSlot notes that requests are read into another slot from now on
+   */
+  constructor(
+    ctx: Context,
+    receiveSlot: number,
+    wakeOne: () => void,
+    onReceiveSlot: (slot: number) => void = () => undefined,
+  ) {
     this.#ctx = ctx;
+    this.#receiveSlot = receiveSlot;
     this.#wakeOne = wakeOne;
-    this.#quota = slotQuota(slots.geometry.smallSlots);
-    this.#receiveSlot = slots.takeToReceive();
+    this.#onReceiveSlot = onReceiveSlot;
+    this.#quota = slotQuota(ctx.tables.slots.geometry.smallSlots);
   }
 
   /** Offset in the request memory where the next request is read to. */
@@ -49,6 +59,7 @@ export class RequestQueue {
       slots.countReceived();
       const slot = this.#receiveSlot;
       this.#receiveSlot = fresh;
+      this.#onReceiveSlot(fresh);
       this.#queue(slot, mount, ctx.receivedUs, ctx.receivedUs);
       return true;
     }

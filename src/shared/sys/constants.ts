@@ -202,6 +202,11 @@ export const F_SETFD = 2;
 export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
+/** getrusage(2): of the calling thread. */
+export const RUSAGE_THREAD = 1;
+/** Offset in struct rusage of a 64-bit Linux: waits that the thread itself began. */
+export const RUSAGE = { nvcsw: 128 } as const;
+
 export const RLIMIT_NOFILE = 7;
 export const RLIMIT_MEMLOCK = 8;
 export const AF_UNIX = 1;

@@ -102,6 +102,7 @@ const c = {
   getrlimit: declare('getrlimit64', 'int', ['int', 'uintptr_t']),
   setrlimit: declare('setrlimit64', 'int', ['int', 'uintptr_t']),
   schedSetaffinity: declare('sched_setaffinity', 'int', ['int', 'size_t', 'uintptr_t']),
+  getrusage: declare('getrusage', 'int', ['int', 'uintptr_t']),
   syscall2: rawSyscall(2),
   syscall3: rawSyscall(3),
   syscall4: rawSyscall(4),
@@ -112,6 +113,14 @@ const c = {
 /** A result that fits a Number: everything but the lseek cookies of some file systems. */
 function result(value: Int64): number {
   return (value as number) < 0 ? -koffi.errno() : (value as number);
+}
+
+/**
+ * Loads a library for the whole process, so that those which need it by its name find it.
+ * @throws Error when it cannot be loaded
+ */
+export function loadLibrary(path: string): void {
+  koffi.load(path, { global: true });
 }
 
 /**
@@ -504,6 +513,11 @@ export function socketpair(domain: number, type: number, protocol: number, fds: 
 /** recvmsg(2). */
 export function recvmsg(fd: number, message: number, flags: number): number {
   return result(c.recvmsg(fd, message, flags));
+}
+
+/** getrusage(2); `usage` is the address of a struct rusage. */
+export function getrusage(who: number, usage: number): number {
+  return result(c.getrusage(who, usage));
 }
 
 /** getrlimit(2); `limits` is the address of two 64-bit cells, soft then hard. */

@@ -1,9 +1,28 @@
 /**
  * Who makes the requests: counts by the thread id in a request's header, for `sluice top`. It exists
- * only while somebody looks. Main alone writes and reads it. Bounded: when it is full the less
+ * only while somebody looks. Main alone writes and reads it; its deputy counts in one of its own, which is
+ * added to main's when main is back. Bounded: when it is full the less
  * active half is dropped, which costs a request a sort of a few hundred numbers now and then.
  */
-import type { CallerCounts } from './protocol.ts';
+/** What one thread of a client asked for since it is in the table. */
+export interface CallerCounts {
+  /** Its number in the daemon's pid namespace; 0: the kernel itself, or one that cannot be seen. */
+  readonly pid: number;
+  /** Tells this stay in the table from an earlier one of the same number. */
+  readonly entry: number;
+  readonly requests: number;
+  readonly reads: number;
+  readonly writes: number;
+  /** Bytes that were asked for, not those that came. */
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+}
+
+/** What was counted in a table. */
+export interface CallerSums {
+  readonly callers: readonly CallerCounts[];
+  readonly requests: number;
+}
 
 /** Callers kept at once. */
 export const CALLER_CAPACITY = 256;
@@ -49,6 +68,30 @@ export class CallerTable {
     const at = this.#entryOf(pid);
     this.#cells[at + WRITES]++;
     this.#cells[at + WRITTEN_BYTES] += sizeBytes;
+  }
+
+  /** Adds what was counted in another table; `requests` are those of its dropped callers, too. */
+  add({ callers, requests }: CallerSums): void {
+    this.#requests += requests;
+    for (const counts of callers) {
+      const at = this.#entryOf(counts.pid);
+      this.#requests -= 1;
+      this.#cells[at + REQUESTS] += counts.requests - 1;
+      this.#cells[at + RECENT] += counts.requests - 1;
+      this.#cells[at + READS] += counts.reads;
+      this.#cells[at + READ_BYTES] += counts.readBytes;
+      this.#cells[at + WRITES] += counts.writes;
+      this.#cells[at + WRITTEN_BYTES] += counts.writtenBytes;
+    }
+  }
+
+  /** What was counted so far; the table is empty then. */
+  takeAll(): CallerSums {
+    const sums = { callers: this.callers(), requests: this.#requests };
+    this.#pids.fill(EMPTY);
+    this.#used = 0;
+    this.#requests = 0;
+    return sums;
   }
 
   /** Requests counted, those of dropped callers included. */

@@ -4,9 +4,11 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { MNT_DETACH } from '../src/shared/sys/constants.ts';
-import * as libc from '../src/shared/sys/libc.ts';
-import { onCpu } from './runner.ts';
+import { MNT_DETACH } from '../../src/shared/sys/constants.ts';
+import * as libc from '../../src/shared/sys/libc.ts';
+import { onCpu } from './client-pool.ts';
+import { type ProcessUsage, processUsage, residentBytes } from './process-usage.ts';
+import type { PlacementName } from './record.ts';
 
 /** How a target is mounted; the plain directory has no command. */
 export interface TargetSpec {
@@ -15,18 +17,36 @@ export interface TargetSpec {
   readonly command?: string;
 }
 
-const CLI_PATH = fileURLToPath(new URL('../src/main/cli.js', import.meta.url));
+const CLI_PATH = fileURLToPath(new URL('../../src/main/cli.js', import.meta.url));
+const FUSE_NATIVE_PATH = fileURLToPath(new URL('../peers/fuse-native.js', import.meta.url));
+
+/**
+ * The command of a sluice of this build; what is not in the flags is as it comes.
+ *
+ * @param nodeFlags for node itself
+ */
+export function sluiceCommand(flags: readonly string[], nodeFlags: readonly string[] = []): string {
+  const node = [process.execPath, ...nodeFlags, CLI_PATH].map(quoted);
+  return [...node, 'mount', ...flags.map(quoted), '{source}', '{mountpoint}'].join(' ');
+}
 
 export const KNOWN_TARGETS: readonly TargetSpec[] = [
   { name: 'plain' },
-  {
-    name: 'sluice',
-    command: `${quoted(process.execPath)} ${quoted(CLI_PATH)} mount {source} {mountpoint}`,
-  },
+  { name: 'sluice', command: sluiceCommand([]) },
+  { name: 'sluice-nocache', command: sluiceCommand(['--cache=never']) },
+  { name: 'sluice-always', command: sluiceCommand(['--cache=always']) },
+  { name: 'sluice-nopassthrough', command: sluiceCommand(['--no-kernel-passthrough']) },
   { name: 'bindfs', command: 'bindfs -f {source} {mountpoint}' },
   // Without minfreespace=0 it refuses to create files where less than 4 GiB are free.
   { name: 'mergerfs', command: 'mergerfs -f -o minfreespace=0 {source} {mountpoint}' },
+  {
+    name: 'fuse-native',
+    command: `${quoted(process.execPath)} ${quoted(FUSE_NATIVE_PATH)} {source} {mountpoint}`,
+  },
 ];
+
+/** What is measured unless something else is asked for. */
+export const DEFAULT_TARGETS = KNOWN_TARGETS.filter(({ name }) => name !== 'sluice-always');
 
 const READY_TIMEOUT_MS = 15_000;
 const STOP_TIMEOUT_MS = 10_000;
@@ -55,24 +75,72 @@ export function detach(mountpoint: string): void {
 export class Target {
   readonly name: string;
   readonly command: string | undefined;
-  /** The directory the client works in. */
+  readonly placement: PlacementName;
+  readonly source: string;
+  /** The directory the clients work in. */
   readonly root: string;
   #daemon: ChildProcess | undefined;
   #connection: number | undefined;
 
-  private constructor(spec: TargetSpec, root: string) {
+  private constructor(spec: TargetSpec, placement: PlacementName, source: string, root: string) {
     this.name = spec.name;
     this.command = spec.command;
+    this.placement = placement;
+    this.source = source;
     this.root = root;
   }
 
-  /** Mounts `workDir/NAME.source`. Throws with the daemon's own words when it does not come up. */
-  static async start(spec: TargetSpec, workDir: string, cpu: number | undefined): Promise<Target> {
+  /** The FUSE connection; undefined for the plain directory. */
+  get connection(): number | undefined {
+    return this.#connection;
+  }
+
+  /** What the daemon has used so far; undefined for the plain directory, and when it is gone. */
+  usage(): ProcessUsage | undefined {
+    return this.#look(processUsage);
+  }
+
+  /** The daemon's number; undefined for the plain directory. */
+  get pid(): number | undefined {
+    return this.#daemon?.pid;
+  }
+
+  /** What the daemon has printed so far. */
+  log(): string {
+    return this.#daemon === undefined ? '' : readFileSync(logPathOf(this.root), 'utf8');
+  }
+
+  residentBytes(): number | undefined {
+    return this.#look(residentBytes);
+  }
+
+  #look<T>(at: (pid: number) => T): T | undefined {
+    const pid = this.#daemon?.pid;
+    if (pid === undefined) return undefined;
+    try {
+      return at(pid);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Mounts `workDir/NAME.source`, with the daemon held on `cpu` if that is given.
+   *
+   * @throws Error with the daemon's own words when it does not come up
+   */
+  static async start(
+    spec: TargetSpec,
+    workDir: string,
+    placement: PlacementName,
+    cpu: number | undefined,
+  ): Promise<Target> {
     const source = sourceOf(workDir, spec);
-    if (spec.command === undefined) return new Target(spec, source);
-    const target = new Target(spec, join(workDir, `${spec.name}.mount`));
+    if (spec.command === undefined) return new Target(spec, placement, source, source);
+    const root = join(workDir, `${spec.name}.${placement}`);
+    const target = new Target(spec, placement, source, root);
     mkdirSync(target.root);
-    const logPath = join(workDir, `${spec.name}.log`);
+    const logPath = logPathOf(root);
     const log = openSync(logPath, 'w');
     const script = spec.command.replaceAll('{source}', '"$1"').replaceAll('{mountpoint}', '"$2"');
     const command = ['sh', '-c', `exec ${script}`, 'sh', source, target.root];
@@ -126,6 +194,10 @@ export class Target {
     if (this.#connection !== undefined && existsSync(control)) writeFileSync(control, '1');
     daemon.kill('SIGKILL');
   }
+}
+
+function logPathOf(root: string): string {
+  return `${root}.log`;
 }
 
 export function sourceOf(workDir: string, spec: TargetSpec): string {
