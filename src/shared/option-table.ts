@@ -339,7 +339,7 @@ export const OPTIONS = {
     group: 'Sizes and limits',
     kind: 'size',
     default: 256 * MIB,
-    min: MIB,
+    min: PAGE_BYTES,
     max: GIB,
     help: 'bound of the buffers of engine=uring, queues x depth x (max_write + a page): more CPUs then have fewer; memory is taken when a request first needs it',
   },
