@@ -57,7 +57,6 @@ test('the defaults of root', () => {
     useHostIno: false,
     uringDepth: 16,
     uringMemoryBytes: 256 * 1024 * 1024,
-    warmUp: true,
     xattr: true,
     posixAcl: true,
     xattrmap: [],
