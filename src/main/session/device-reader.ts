@@ -88,14 +88,18 @@ export class DeviceReader implements RequestSource {
    */
   #drain(): void {
     const untilUs = nowUs() + TURN_US;
+    let isEmpty = false;
     for (let i = 0; i < this.#batch && !this.#hasEnded; i++) {
       if (this.#sink.isFull()) {
         this.pause();
         return;
       }
+      if (isEmpty && !this.#wait.forNext(untilUs)) return;
       const count = read(this.#fd, this.#sink.receiveAddress(), this.#sink.receiveBytes);
       if (count > 0) {
         this.#sink.handle();
+        // Where one comes after the other there is none yet, and looking for it costs a call.
+        isEmpty = this.#wait.isWorthwhile;
         continue;
       }
       // EINTR, and ENOENT for a request that was aborted before we read it: the next one.
@@ -104,7 +108,9 @@ export class DeviceReader implements RequestSource {
         this.#end(count);
         return;
       }
-      if (i === 0 || !this.#wait.forNext(untilUs)) return;
+      // Nothing at all: it was for the deputy, or somebody else has read it.
+      if (i === 0) return;
+      isEmpty = true;
     }
   }
 

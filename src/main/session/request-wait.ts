@@ -11,6 +11,8 @@ import { addressOf, poll } from '../../shared/sys/libc.ts';
 const SLEEP_MS = 1;
 /** Looking again and again ends after this, microseconds. */
 const SPIN_US = 100;
+/** What came within this was there before. */
+const QUEUED_US = 2;
 /** So many requests in a row have to come within SPIN_US before main looks for the next one. */
 const FIRST_TRIAL = 16;
 /** It doubles with each look in vain, as where the client needs our CPU, up to this. */
@@ -27,6 +29,8 @@ export class RequestWait {
   /** Requests that came soon, one after the other. */
   #soon = 0;
   #trial = FIRST_TRIAL;
+  /** Whether the last request had to be waited for: so may the next one. */
+  isWorthwhile = false;
 
   /** @param wakeFd ends a wait, too */
   constructor(fuseFd: number, wakeFd: number) {
@@ -42,6 +46,12 @@ export class RequestWait {
   forNext(untilUs: number): boolean {
     const startUs = nowUs();
     if (startUs >= untilUs) return false;
+    const isThere = this.#await(startUs);
+    this.isWorthwhile = isThere && nowUs() - startUs > QUEUED_US;
+    return isThere;
+  }
+
+  #await(startUs: number): boolean {
     if (this.#canSpin && this.#soon >= this.#trial) {
       if (this.#spin(startUs + SPIN_US)) return true;
       this.#soon = 0;

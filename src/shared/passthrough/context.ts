@@ -155,6 +155,8 @@ export class Context {
 
   readonly #ownReply: number;
   readonly #flags: Int32Array;
+  /** The mask this thread has set; -1 if it has set none. Nobody else changes it for good. */
+  #umask = -1;
   #isFsetidDropped = false;
   readonly #fsetid = new CapabilitySwitch(CAP_FSETID);
   readonly #closeHeld: (fd: number, mount: number) => void;
@@ -473,7 +475,9 @@ export class Context {
 
   /** Has the host cut the modes of what this request creates, as it would for the caller. */
   takeUmask(mask: number): void {
-    if (this.has(NEGOTIATED.DONT_MASK)) umask(mask);
+    if (!this.has(NEGOTIATED.DONT_MASK) || mask === this.#umask) return;
+    umask(mask);
+    this.#umask = mask;
   }
 
   /** Without CAP_FSETID a write clears the set-id bits, as it does for a user's own write. */

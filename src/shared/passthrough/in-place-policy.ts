@@ -121,7 +121,7 @@ export class InPlacePolicy {
 
   /**
    * Whether main should close this descriptor, although it may be the last one of a file without a name:
-   * a small file is soon removed.
+   * a small file is soon removed. Not the last one of a mount that was detached, which has a name.
    */
   mayClose(fd: number, mount: number): boolean {
     const ctx = this.#ctx;
@@ -129,8 +129,9 @@ export class InPlacePolicy {
     if (statxInto(ctx, fd, SCRATCH.STATX2, STATX_BASIC_STATS) < 0) return false;
     const at = (ctx.scratch + SCRATCH.STATX2) >> 2;
     const isFile = (ctx.u32[at + (STATX.mode >> 2)] & S_IFMT) === S_IFREG;
-    const isSmall = ctx.u32[at + (STATX.blocks >> 2)] <= SMALL_FILE_BLOCKS;
-    return isFile && isSmall && ctx.u32[at + (STATX.blocks >> 2) + 1] === 0;
+    if (!isFile && ctx.u32[at + (STATX.nlink >> 2)] !== 0) return false;
+    const blocks = at + (STATX.blocks >> 2);
+    return ctx.u32[blocks] <= SMALL_FILE_BLOCKS && ctx.u32[blocks + 1] === 0;
   }
 
   #mayCall(mount: number): boolean {
