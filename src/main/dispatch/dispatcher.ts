@@ -109,7 +109,7 @@ export class Dispatcher {
     this.#layered = layers.layered;
   }
 
-  /** Takes a request that an asynchronous layer makes: its reply goes to Context.takeReply. */
+  /** Takes a request that an asynchronous layer makes: its reply goes to Context.layerReplies. */
   submit(message: Uint8Array): void {
     const ctx = this.#ctx;
     ctx.u8.set(message, this.receiveAt());
