@@ -442,6 +442,7 @@ class Mount implements Daemon {
       receiveBytes: slots.largeMessageBytes(),
       handle: () => dispatcher.handle(),
       isFull: () => dispatcher.isFull(),
+      needsLoop: () => dispatcher.needsLoop(),
     };
     this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.

@@ -135,6 +135,11 @@ export class Dispatcher {
     return this.#parking.isFull() || this.#asyncLayers?.isFull() === true;
   }
 
+  /** Whether asynchronous layers have requests, which they go on with in the event loop. */
+  needsLoop(): boolean {
+    return this.#asyncLayers !== undefined && this.#asyncLayers.inFlight() > 0;
+  }
+
   parked(): number {
     return this.#parking.count();
   }

@@ -19,6 +19,8 @@ export interface RequestSink {
   handle(): void;
   /** Whether reading should stop for now. */
   isFull(): boolean;
+  /** Whether answers are due that only the event loop brings: to wait here would hold them up. */
+  needsLoop(): boolean;
 }
 
 /** Where requests come from. */
@@ -104,7 +106,7 @@ export class DeviceReader implements RequestSource {
         this.#end(count);
         return;
       }
-      if (i === 0 || !this.#wait.forNext(untilUs)) return;
+      if (i === 0 || this.#sink.needsLoop() || !this.#wait.forNext(untilUs)) return;
     }
   }
 
