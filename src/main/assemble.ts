@@ -5,6 +5,7 @@ import { openSync } from 'node:fs';
 import { SluiceError } from '../shared/errors.ts';
 import { MAX_CONNECTIONS } from '../shared/exporter-messages.ts';
 import { largeSlotBytes } from '../shared/memory/request-slots.ts';
+import { NO_RINGS, type RingGeometry } from '../shared/memory/ring-entries.ts';
 import {
   allocateSharedMemory,
   type MemoryGeometry,
@@ -26,6 +27,8 @@ const FD_RESERVE_BASE = 40;
 const FD_RESERVE_PER_LANE = 4;
 /** The loop of main's deputy, and what it is asked to give back by. */
 const FD_RESERVE_DEPUTY = 5;
+/** A thread of queues: its loop, its ring, its eventfd, and what its requests open for themselves. */
+const FD_RESERVE_PER_QUEUE_THREAD = 11;
 /** The loop of the exporter, which watches also where nobody wants metrics. */
 const FD_RESERVE_EXPORTER = 6;
 /** Its two listeners at the most, and all that may connect to them. */
@@ -35,6 +38,8 @@ const FD_RESERVE_CONTROL = 1 + MAX_CONTROL_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
 /** Receive buffers: one for main, one for its deputy, the rest for large WRITEs under way. */
 const LARGE_SLOTS = 33;
+/** A slot whose request was interrupted is in the way until a lane has looked at it; its entry is not. */
+const RING_SLOTS_PER_ENTRY = 2;
 /** XATTR_SIZE_MAX: the longest reply besides READ and READDIR. */
 const MIN_REPLY_BYTES = 65536;
 const STDERR = 2;
@@ -42,15 +47,17 @@ const STDERR = 2;
 /**
  * Descriptors that inodes and handles may keep.
  * @param fdLimit RLIMIT_NOFILE
+ * @param queueThreads threads that serve queues of io_uring
  * @throws SluiceError when the limit leaves too few
  */
-export function fdBudgetOf(options: MountOptions, fdLimit: number): number {
+export function fdBudgetOf(options: MountOptions, fdLimit: number, queueThreads = 0): number {
   const reserve =
     FD_RESERVE_BASE +
     FD_RESERVE_DEPUTY +
     FD_RESERVE_CONTROL +
     FD_RESERVE_EXPORTER +
     FD_RESERVE_PER_LANE * options.lanes +
+    FD_RESERVE_PER_QUEUE_THREAD * queueThreads +
     (options.metrics ? FD_RESERVE_METRICS : 0);
   const most = Math.min(fdLimit - reserve, 1 << 20);
   if (most < MIN_FD_BUDGET) {
@@ -74,13 +81,17 @@ export function geometryOf(
   fdBudget: number,
   facts: SourceFacts,
   hasLayers: boolean,
+  ringEntries: RingGeometry = NO_RINGS,
 ): MemoryGeometry {
   return {
+    ringEntries,
     inodes: { capacity: options.maxInodes, handleRoomBytes: facts.handleRoomBytes },
     slots: {
       smallSlots: options.requestSlots,
       largeSlots: LARGE_SLOTS,
       largeSlotBytes: largeSlotBytes(options.maxWriteBytes),
+      ringThreads: ringEntries.threads,
+      ringSlotsPerThread: RING_SLOTS_PER_ENTRY * ringEntries.entriesPerThread,
     },
     handles: fdBudget,
     fdBudget,

@@ -5,6 +5,7 @@ import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { checkAbi } from '../shared/abi/self-check.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SluiceError } from '../shared/errors.ts';
+import type { SessionFacts } from '../shared/exporter-messages.ts';
 import { handles } from '../shared/layers/operation-table.ts';
 import { LayerWatch } from '../shared/layers/watch.ts';
 import {
@@ -49,6 +50,7 @@ import {
   SPARE_LANES,
   STARVATION_CHECK_MS,
 } from './dispatch/policy.ts';
+import type { Queues } from './dispatch/queues.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { AsyncLayers } from './layers/async-layers.ts';
@@ -78,6 +80,7 @@ import {
 import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session/preflight.ts';
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
+import { UringEngine } from './uring-engine.ts';
 import { warmUp } from './warm-up/warm-up.ts';
 
 export type { DaemonStatus } from './status.ts';
@@ -115,10 +118,11 @@ export interface DaemonHooks {
   readonly watchdog?: ServiceWatchdog | undefined;
   /** Layers on the passthrough, or a file system in its place. */
   readonly layers?: SettledLayers | undefined;
-  /** The next two are for tests of failures. */
+  /** The next three are for tests of failures. */
   /** A lane file that fails on purpose. */
   readonly laneFile?: URL;
   onLanes?(lanes: Lanes): void;
+  onQueues?(queues: Queues): void;
 }
 
 const VERSION = packageVersion();
@@ -165,6 +169,7 @@ class Mount implements Daemon {
   /** Undefined only until the surroundings are checked. */
   #fs!: PassthroughFs;
   #lanes!: Lanes;
+  #uring!: UringEngine;
   #dispatcher!: Dispatcher;
   #deputy: Deputy | undefined;
   #asyncLayers: AsyncLayers | undefined;
@@ -178,6 +183,7 @@ class Mount implements Daemon {
   #starvationTimer: NodeJS.Timeout | undefined;
   #control: ControlServer | undefined;
   #negotiated: Negotiated | undefined;
+  #sessionInfo: SessionFacts['info'] = {};
   #deadlineTimer: NodeJS.Timeout | undefined;
   #isInitialised = false;
   #onInitialised: (() => void) | undefined;
@@ -212,6 +218,7 @@ class Mount implements Daemon {
     await this.#openControl();
     // With it a user's write through us would go beyond his quota. The limits are raised by now.
     dropCapability(CAP_SYS_RESOURCE);
+    this.#uring = new UringEngine(this.#options, this.#logger, this.#hooks.layers !== undefined);
     this.#fs = this.#makeFs(fdLimit);
     if (this.#hooks.ownsProcess === true) this.#dropGroups();
     this.#fs.importRoot();
@@ -225,8 +232,15 @@ class Mount implements Daemon {
     const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
     await this.#startLanes(fuseFd, wakeFd);
     await exporting;
-    if (this.#native === undefined) await this.#serve(fuseFd, wakeFd);
-    else await this.#serveNative(this.#native, wakeFd);
+    if (this.#native !== undefined) {
+      await this.#serveNative(this.#native, wakeFd);
+      return;
+    }
+    this.#prepareUring(fuseFd, wakeFd);
+    await this.#serve(fuseFd, wakeFd);
+    const isAgreed = this.#negotiated?.features.has('OVER_IO_URING') === true;
+    await this.#uring.engage(isAgreed, this.#fs.ctx);
+    this.#tellEngine();
   }
 
   /** After a failed start: takes back what was begun. */
@@ -312,6 +326,7 @@ class Mount implements Daemon {
       options: this.#options,
       source: this.#source,
       fdLimit,
+      rings: this.#uring.geometry,
       mayBlock: false,
       report: (level, key, message) => this.#once.log(level, key, {}, message),
       closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
@@ -431,6 +446,26 @@ class Mount implements Daemon {
     this.#closers.push(() => layers.close());
   }
 
+  #prepareUring(fuseFd: number, wakeFd: number): void {
+    const { ctx, memory, traceFd } = this.#fs;
+    this.#uring.prepare(
+      ctx,
+      memory,
+      { config: ctx.config, fuseFd, wakeFd, traceFd },
+      {
+        onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
+        onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
+        onReport: (level, key, text) => this.#once.log(level, key, {}, text),
+      },
+    );
+    if (this.#uring.queues !== undefined) this.#hooks.onQueues?.(this.#uring.queues);
+  }
+
+  #tellEngine(): void {
+    const { engine, reason } = this.#uring.report();
+    this.#tellSession({ engine, engine_reason: reason });
+  }
+
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
     this.#startDeputy(fuseFd);
@@ -543,6 +578,7 @@ class Mount implements Daemon {
   #pump(): void {
     if (this.#reader === undefined) return;
     this.#dispatcher.pump();
+    if (!this.#dispatcher.isQueueEmpty()) this.#watchStarvation();
     if (this.#reader.isPaused && !this.#dispatcher.isFull()) this.#reader.resume();
   }
 
@@ -593,8 +629,9 @@ class Mount implements Daemon {
         readOnly: this.#options.readOnly,
         connection: this.#device?.connection ?? null,
         how: this.#device?.how ?? null,
-        engine: this.#options.engine,
+        engine: this.#native === undefined ? this.#uring.report().engine : this.#options.engine,
         negotiated: this.#negotiated,
+        queues: this.#isInitialised && this.#native === undefined ? this.#uring.report() : null,
       }),
       served: () =>
         this.#isInitialised
@@ -638,6 +675,7 @@ class Mount implements Daemon {
       noOpen: this.#options.noOpen || this.#hasNoOpen(),
       kernelPassthrough: obstacle === undefined,
       isStackedSource: this.#fs.isStackedSource(),
+      overIoUring: this.#uring.isReady && !this.#isInitialised,
       hasAcls: ctx.config.xattrMap?.hasAcls ?? true,
       canSwitchUser: this.#fs.ctx.credentials.canSwitch,
       canKillPrivileges: new CapabilitySwitch(CAP_FSETID).held || process.geteuid?.() !== 0,
@@ -730,14 +768,20 @@ class Mount implements Daemon {
     const { stats } = this.#fs.ctx.tables;
     stats.set(STAT.MAX_WRITE_BYTES, maxWriteBytes);
     stats.set(STAT.MAX_BACKGROUND, maxBackground);
+    this.#tellSession({
+      protocol: `7.${minor}`,
+      features: [...features].sort().join(' '),
+      how: this.#device?.how ?? '',
+      engine: this.#native === undefined ? 'dev' : this.#options.engine,
+    });
+  }
+
+  /** Adds to what the exporter says of the session. */
+  #tellSession(info: SessionFacts['info']): void {
+    this.#sessionInfo = { ...this.#sessionInfo, ...info };
     this.#exporter?.tellSession({
       connection: this.#device?.connection,
-      info: {
-        protocol: `7.${minor}`,
-        features: [...features].sort().join(' '),
-        how: this.#device?.how ?? '',
-        engine: this.#options.engine,
-      },
+      info: this.#sessionInfo,
     });
   }
 
@@ -814,6 +858,7 @@ class Mount implements Daemon {
     this.#reader?.close();
     // The kernel ends the waits when the device is closed.
     this.#dispatcher?.lockWaits.clear();
+    await this.#uring?.stop();
     await this.#deputy?.stop();
     const allEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
     if (this.#device !== undefined) {

@@ -6,6 +6,7 @@ import { closeSync } from 'node:fs';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { SluiceError } from '../shared/errors.ts';
 import { ROOT_SLOT } from '../shared/memory/inode-table.ts';
+import type { RingGeometry } from '../shared/memory/ring-entries.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
 import type { MountOptions } from '../shared/options.ts';
@@ -28,6 +29,8 @@ export interface PassthroughSettings {
   readonly options: MountOptions;
   /** The source's real path. */
   readonly source: string;
+  /** Entries of io_uring to make room for, if any. */
+  readonly rings?: RingGeometry | undefined;
   /** RLIMIT_NOFILE. */
   readonly fdLimit: number;
   /** Whether operations on this thread may block. */
@@ -54,12 +57,12 @@ export class PassthroughFs {
 
   /** @throws SluiceError with nothing left open */
   constructor(settings: PassthroughSettings) {
-    const { options, source, fdLimit } = settings;
+    const { options, source, fdLimit, rings } = settings;
     this.#settings = settings;
     const facts = probe(source);
     const { layered } = settings;
-    const fdBudget = fdBudgetOf(options, fdLimit);
-    this.memory = reserveMemory(geometryOf(options, fdBudget, facts, layered !== undefined));
+    const fdBudget = fdBudgetOf(options, fdLimit, rings?.threads);
+    this.memory = reserveMemory(geometryOf(options, fdBudget, facts, layered !== undefined, rings));
     this.traceFd = openTrace(options);
     this.#procSelfFd = openProcSelfFd();
     this.ctx = new Context({

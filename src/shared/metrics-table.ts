@@ -468,7 +468,21 @@ export const METRICS = [
     type: 'gauge',
     group: 'The mount',
     help: 'What was negotiated with the kernel; empty before FUSE_INIT',
-    info: ['protocol', 'features', 'how', 'engine'],
+    info: ['protocol', 'features', 'how', 'engine', 'engine_reason'],
+  },
+  {
+    name: 'sluice_uring_memory_bytes',
+    type: 'gauge',
+    group: 'The mount',
+    help: 'Buffers of the io_uring engine: queues x depth x (payload + page); 0 with another engine',
+    cells: ['URING_MEMORY'],
+  },
+  {
+    name: 'sluice_uring_queue_restarts_total',
+    type: 'counter',
+    group: 'The mount',
+    help: 'Threads of queues of the io_uring engine that died and were started again',
+    cells: ['QUEUE_RESTARTS'],
   },
   {
     name: 'sluice_max_write_bytes',

@@ -355,6 +355,8 @@ export function resolveOptions(
     posixLock: values.posixLock,
     flock: values.flock,
     inodeFileHandles: values.inodeFileHandles,
+    uringDepth: values.uringDepth,
+    uringMemoryBytes: values.uringMemory,
     maxWriteBytes: maxWrite,
     maxBackground: values.maxBackground,
     lanes: values.lanes,

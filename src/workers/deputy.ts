@@ -144,7 +144,7 @@ class Deputy {
 
   #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
-    if (rings.depth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeOne();
+    if (rings.ownDepth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeOne();
     else this.#tell({ kind: 'close', fd, mount });
   }
 

@@ -108,10 +108,10 @@ function cellSampler(row: MetricRow, { stats, maxLanes }: MetricSources): () => 
     byWhere.flatMap((labelled, isLane) =>
       labelled.map((labels, i) => {
         const cell = cells[i] as number;
-        // The deputy answers in main's place.
+        // The deputy, and the threads of queues, answer in main's place.
         const value = isLane
           ? stats.sum(cell, laneThread(0), deputy)
-          : stats.of(MAIN_THREAD, cell) + stats.of(deputy, cell);
+          : stats.of(MAIN_THREAD, cell) + stats.sum(cell, deputy);
         return { labels, value: scale * value };
       }),
     );

@@ -3,7 +3,7 @@
  * kernel itself. It runs until it is told to stop.
  */
 import type { MessagePort } from 'node:worker_threads';
-import { ERRNO, errnoName } from '../shared/abi/errno.ts';
+import { ERRNO } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
 import { nowUs } from '../shared/clock.ts';
 import { SLOT_STATE, TO_LOCK_WAITS } from '../shared/memory/request-slots.ts';
@@ -28,10 +28,10 @@ import {
 } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { beginWork, countQueueWait, endWork } from '../shared/request-stats.ts';
-import { CLONE_FS } from '../shared/sys/constants.ts';
-import { addressOf, close, fchdir, umask, unshare, write } from '../shared/sys/libc.ts';
+import { addressOf, close, write } from '../shared/sys/libc.ts';
 import { ownThreadId } from '../shared/sys/thread-id.ts';
 import { LaneLayers, type LaneLayersTask, loadLaneLayers } from './lane-layers.ts';
+import { becomeServer, dropOwnGroups } from './server-thread.ts';
 
 /** What main gives a lane at its start. */
 export interface LaneTask {
@@ -79,6 +79,8 @@ class Lane {
   /** What runs the loaded request: chosen once, so that layers cost nothing where there are none. */
   readonly #run: (ctx: Context) => number;
   #lastMount = 0;
+  /** The producer whose requests come first, each in its turn. */
+  #producer = 0;
 
   /** @param makeLayers makes the layers of this lane, if there are any */
   constructor(task: LaneTask, makeLayers: ((ctx: Context) => LaneLayers) | undefined) {
@@ -106,9 +108,7 @@ class Lane {
     if (this.#task.fuseFd < 0) this.#ctx.kernelReplies = this.#replyTeller(false);
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
-    const error = this.#ctx.credentials.dropGroups();
-    if (error < 0)
-      throw new Error(`setgroups: ${errnoName(error)}; allow it in the seccomp profile`);
+    dropOwnGroups(this.#ctx);
     this.#tell({ kind: 'started' });
     for (;;) {
       if (this.#serveOne()) continue;
@@ -153,7 +153,7 @@ class Lane {
     for (let i = 0; i < count; i++) {
       const mount = (this.#lastMount + i) % count;
       if (rings.depth(mount) <= 0 || !mounts.enterLaneNoted(mount, limit, journal)) continue;
-      const item = rings.pop(mount, journal);
+      const item = rings.pop(mount, journal, this.#producer++ & 0xffff);
       if (item !== WorkRings.EMPTY) this.#serve(item);
       // The permit may have been traded for another mount's meanwhile.
       mounts.leaveLaneNoted(journal);
@@ -236,22 +236,17 @@ class Lane {
   }
 
   #freeSlot(slot: number): void {
-    const { slots, mounts, journal } = this.#ctx.tables;
+    const { slots, mounts, journal, entries } = this.#ctx.tables;
+    const ringThread = slots.ringThread(slot);
     slots.free(slot, mounts, journal);
+    if (ringThread >= 0) entries.tellRoom(ringThread);
     if (slots.takeWake()) write(this.#task.wakeFd, this.#wakeAddress, 8);
   }
 }
 
 /** The piscina task: ends when the lane was told to stop. */
 export default async function lane(task: LaneTask): Promise<void> {
-  // A working directory and umask of this thread's own: "<fd>" then names what /proc/self/fd/<fd>
-  // does, and files get the mode the kernel asked for.
-  const error = unshare(CLONE_FS);
-  // Going on would set them for the whole process, and lanes would overwrite each other's umask.
-  if (error < 0)
-    throw new Error(`unshare(CLONE_FS): ${errnoName(error)}; allow it in the seccomp profile`);
-  umask(0);
-  fchdir(task.config.procSelfFd);
+  becomeServer(task.config.procSelfFd);
   const { layers } = task;
   if (layers === undefined) new Lane(task, undefined).run();
   else {

@@ -2,6 +2,7 @@
  * Loaded into the daemon by `--import`, on main and in every lane: makes lanes die.
  *
  * FAULT_TERMINATE=COUNT:EVERY_MS  main ends its lanes, one after the other, so often
+ * FAULT_QUEUES=COUNT:EVERY_MS     the same of the threads that serve queues of io_uring
  * FAULT_RESTORE=EVERY             a lane cannot take its own ids back, each EVERYth time it has another's
  * FAULT_LANE=POINT:HOW:EVERY      a lane ends itself at each EVERYth pass of a point, by `throw` or `heap`
  * FAULT_DEPUTY=HOW:EVERY          main's deputy, with the EVERYth request it has read that has a reply:
@@ -9,6 +10,7 @@
  */
 import { BroadcastChannel, isMainThread, threadId } from 'node:worker_threads';
 import { Lanes } from '../../src/main/dispatch/lanes.ts';
+import { Queues } from '../../src/main/dispatch/queues.ts';
 import { ERRNO } from '../../src/shared/abi/errno.ts';
 import { ROW_BY_OPCODE } from '../../src/shared/abi/opcodes.ts';
 import { Receiver } from '../../src/shared/memory/receiver.ts';
@@ -29,26 +31,52 @@ interface Thread {
   terminate(): unknown;
 }
 
-function terminateLanes(count: number, everyMs: number): void {
+/** A pool whose threads are ended, and how one is got out of a system call. */
+interface Victims {
+  threads(): readonly { terminate(): unknown }[];
+  wakeAll?(): void;
+}
+
+/** @returns begins to end the threads of a pool, one after the other */
+function executioner(spec: string): (victims: Victims) => void {
+  const [count, everyMs] = spec.split(':').map(Number) as [number, number];
   const serving = new Set<number>();
   const channel = new BroadcastChannel(SERVING);
   channel.onmessage = (event) => serving.add((event as { data: number }).data);
   (channel as unknown as { unref(): void }).unref();
-  const start = Lanes.prototype.start;
-  Lanes.prototype.start = async function (this: Lanes): Promise<void> {
-    await start.call(this);
+  return (victims) => {
     let done = 0;
     const timer = setInterval(() => {
-      const threads = this.threads() as readonly Thread[];
+      const threads = victims.threads() as readonly Thread[];
       const alive = threads.filter((thread) => serving.has(thread.threadId));
       const victim = alive[done % Math.max(alive.length, 1)];
       if (victim === undefined) return;
       serving.delete(victim.threadId);
       victim.terminate();
+      victims.wakeAll?.();
       if (++done < count) return;
       clearInterval(timer);
       process.stdout.write('saboteur: done\n');
     }, everyMs);
+  };
+}
+
+function terminateLanes(spec: string): void {
+  const begin = executioner(spec);
+  const start = Lanes.prototype.start;
+  Lanes.prototype.start = async function (this: Lanes): Promise<void> {
+    await start.call(this);
+    begin(this);
+  };
+}
+
+function terminateQueues(spec: string): void {
+  const begin = executioner(spec);
+  const register = Queues.prototype.register;
+  Queues.prototype.register = async function (this: Queues): Promise<string | undefined> {
+    const refusal = await register.call(this);
+    begin(this);
+    return refusal;
   };
 }
 
@@ -158,11 +186,10 @@ const terminate = process.env['FAULT_TERMINATE'];
 const inLane = process.env['FAULT_LANE'];
 const inDeputy = process.env['FAULT_DEPUTY'];
 const refusedRestore = process.env['FAULT_RESTORE'];
-if (isMainThread && terminate !== undefined) {
-  const [count, everyMs] = terminate.split(':').map(Number) as [number, number];
-  terminateLanes(count, everyMs);
-}
-if (!isMainThread && terminate !== undefined) tellThatItServes();
+const queues = process.env['FAULT_QUEUES'];
+if (isMainThread && terminate !== undefined) terminateLanes(terminate);
+if (isMainThread && queues !== undefined) terminateQueues(queues);
+if (!isMainThread && (terminate ?? queues) !== undefined) tellThatItServes();
 if (!isMainThread && refusedRestore !== undefined) refuseRestore(Number(refusedRestore));
 if (!isMainThread && inLane !== undefined) {
   const [point, kind, every] = inLane.split(':') as [FaultPoint, FaultKind, string];

@@ -12,7 +12,7 @@ import { assertRefused } from '../input/refusal.ts';
 import { ANY_PORT, ask, urlOf } from '../metrics/scrape.ts';
 
 const ENGINE = '--engine=fuse-native';
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 240_000;
 
 async function mounted(flags: readonly string[] = [], prefix: readonly string[] = []) {
   const [source] = (await tempDirs('source')) as [string];

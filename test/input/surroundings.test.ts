@@ -169,6 +169,7 @@ const WISHES: InitWishes = {
   isStackedSource: false,
   defaultPermissions: true,
   maxWriteBytes: 1 << 20,
+  overIoUring: false,
   maxBackground: 64,
 };
 

@@ -10,7 +10,7 @@ import { type Mount, startMount } from '../harness/mount.ts';
 import { run, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 
-const TIME_LIMIT = { timeout: 60_000 };
+const TIME_LIMIT = { timeout: 300_000 };
 const clientPath = fileURLToPath(new URL('./client.js', import.meta.url));
 const CLIENTS = 4;
 const MIB = 1024 * 1024;

@@ -221,8 +221,13 @@ test('a ring gives back what was put in, in order, and never more', () => {
   const ring = 2;
   fc.assert(
     fc.property(fc.array(fc.boolean(), { maxLength: 200 }), (pushes) => {
-      const rings = new WorkRings(new SharedArrayBuffer(WorkRings.byteLength(capacity)), capacity);
-      const journal = new ThreadJournal(new SharedArrayBuffer(ThreadJournal.byteLength(1)), 2);
+      const rings = new WorkRings(
+        new SharedArrayBuffer(WorkRings.byteLength(capacity, 1)),
+        capacity,
+        1,
+        0,
+      );
+      const journal = new ThreadJournal(new SharedArrayBuffer(ThreadJournal.byteLength(8)), 2);
       const model: number[] = [];
       let next = 0;
       for (const isPush of pushes) {
@@ -247,7 +252,7 @@ test('a ring gives back what was put in, in order, and never more', () => {
 });
 
 test('a journal keeps what a request holds, and forgets it when told', () => {
-  const buffer = new SharedArrayBuffer(ThreadJournal.byteLength(2));
+  const buffer = new SharedArrayBuffer(ThreadJournal.byteLength(8));
   const journal = new ThreadJournal(buffer, 2);
   const neighbour = new ThreadJournal(buffer, 3);
   for (const fd of [4, 0, 9]) journal.noteFd(fd);
@@ -274,7 +279,7 @@ test('a journal keeps what a request holds, and forgets it when told', () => {
 });
 
 test('a journal notes everything there is to note at once', () => {
-  const journal = new ThreadJournal(new SharedArrayBuffer(ThreadJournal.byteLength(2)), 2);
+  const journal = new ThreadJournal(new SharedArrayBuffer(ThreadJournal.byteLength(8)), 2);
   journal.setThreadId(1000);
   assert.equal(journal.takeFd(), -1);
   assert.equal(journal.takePin(), 0);

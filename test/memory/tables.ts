@@ -1,5 +1,6 @@
 /** Tables of their own for a test, and identities to look up in them. */
 import { IDENTITY } from '../../src/shared/memory/inode-table.ts';
+import { NO_RINGS, type RingGeometry } from '../../src/shared/memory/ring-entries.ts';
 import {
   allocateSharedMemory,
   type MemoryGeometry,
@@ -18,12 +19,20 @@ export interface SmallGeometry {
   readonly handles?: number;
   readonly smallSlots?: number;
   readonly lanes?: number;
+  readonly ringEntries?: RingGeometry;
 }
 
 export function makeMemory(given: SmallGeometry = {}): SharedMemory {
   const geometry: MemoryGeometry = {
     inodes: { capacity: given.inodes ?? 1000, handleRoomBytes: HANDLE_ROOM_BYTES },
-    slots: { smallSlots: given.smallSlots ?? 16, largeSlots: 2, largeSlotBytes: 1 << 16 },
+    slots: {
+      smallSlots: given.smallSlots ?? 16,
+      largeSlots: 2,
+      largeSlotBytes: 1 << 16,
+      ringThreads: given.ringEntries?.threads ?? 0,
+      ringSlotsPerThread: 2 * (given.ringEntries?.entriesPerThread ?? 0),
+    },
+    ringEntries: given.ringEntries ?? NO_RINGS,
     handles: given.handles ?? 64,
     fdBudget: given.fdBudget ?? 64,
     maxLanes: given.lanes ?? 8,

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ERRORS_PER_ROUND } from '../../src/main/warm-up/warm-up.ts';
 import { defer } from '../harness/cleanup.ts';
 import { forceUnmount, readMounts } from '../harness/mountinfo.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
@@ -50,6 +52,24 @@ optionTest('lanes', 'as many threads serve', async () => {
     await mount.stop();
   }
 });
+
+optionTest(
+  'warmUp',
+  'requests of its own are answered before the mount, and leave nothing',
+  async () => {
+    const { mount } = await tracedMount(['--warm-up', '--log-level=debug']);
+    const line = mount.logs.find(({ msg }) => msg === 'warmed up');
+    const { rounds, errors } = line as { rounds?: number; errors?: number };
+    assert.ok(rounds !== undefined && rounds > 10, JSON.stringify(line));
+    assert.equal(errors, ERRORS_PER_ROUND * rounds);
+    assert.deepEqual(
+      readdirSync(tmpdir()).filter((name) => name.startsWith(`sluice-warm-up-`)),
+      [],
+    );
+    assert.equal((await mount.status())['inodes'], 1);
+    await mount.stop();
+  },
+);
 
 const MAKE_MANY = (count: number) => `cd $S/d; seq ${count} | xargs touch; cd /`;
 const STAT_ALL = 'cd $M/d; ls -f $S/d | grep -v "^[.]" | xargs stat -c %i > /dev/null; cd /';

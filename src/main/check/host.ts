@@ -24,6 +24,7 @@ import { ownRuntimeDir } from '../control/runtime-dir.ts';
 import { findFusermount } from '../session/fusermount.ts';
 import { deviceCure, FUSE_DEVICE } from '../session/mount.ts';
 import { deviceErrno, MIN_FDS } from '../session/preflight.ts';
+import { ENABLE_URING, URING_DISABLED } from '../session/uring.ts';
 import { isAtLeast, kernelSetting, readIfThere } from './kernel.ts';
 import { type CheckRow, note, ok, problem } from './rows.ts';
 
@@ -214,22 +215,21 @@ function checkPassthrough(): CheckRow {
   }
 }
 
-const ENABLE_URING = '/sys/module/fuse/parameters/enable_uring';
-
 function checkUring(): CheckRow {
   const what = 'FUSE over io_uring';
-  const setting = readIfThere(ENABLE_URING)?.trim();
-  if (setting === undefined) {
+  if (readIfThere(ENABLE_URING) === undefined) {
     return note(
       what,
       'not in this kernel',
-      'Linux 6.14 or newer with CONFIG_FUSE_IO_URING=y has it',
+      'Linux 6.14 or newer with CONFIG_FUSE_IO_URING=y has it, for --engine=uring',
     );
   }
-  if (setting !== 'Y') return note(what, 'switched off', `echo Y > ${ENABLE_URING}`);
-  const forbidden = readIfThere('/proc/sys/kernel/io_uring_disabled')?.trim() ?? '0';
+  if (readIfThere(ENABLE_URING)?.trim() !== 'Y') {
+    return note(what, 'switched off', `for --engine=uring: echo Y > ${ENABLE_URING}`);
+  }
+  const forbidden = readIfThere(URING_DISABLED)?.trim() ?? '0';
   return forbidden === '0'
-    ? ok(what, 'switched on')
+    ? ok(what, 'switched on; --engine=uring or auto takes it')
     : note(what, 'switched on, but io_uring is not', 'sysctl kernel.io_uring_disabled=0');
 }
 

@@ -141,7 +141,12 @@ function details(state: MountState): readonly string[] {
   const { mountpoint, source, daemon, problem } = state;
   const title = oneLine(`${source} on ${mountpoint}`);
   if (daemon === null) return [title, oneLine(`  ${problem}`)];
-  const facts = [...daemonFacts(daemon), ...negotiatedFacts(daemon), ...loadFacts(daemon)];
+  const facts = [
+    ...daemonFacts(daemon),
+    ...negotiatedFacts(daemon),
+    ...engineFacts(daemon),
+    ...loadFacts(daemon),
+  ];
   const lines = facts.map(([name, value]) => oneLine(`  ${name.padEnd(11)} ${value}`));
   return [title, ...lines, '', ...operationTable(daemon)];
 }
@@ -167,6 +172,17 @@ function negotiatedFacts({ negotiated }: StatusReport): Fact[] {
     ],
     ['features', features.join(' ')],
   ];
+}
+
+function engineFacts({ queues }: StatusReport): Fact[] {
+  // A daemon of an older version says nothing of it.
+  if (queues === null || queues === undefined) return [];
+  const { engine, queueThreads, depth, memoryBytes, reason } = queues;
+  const way =
+    engine === 'dev'
+      ? '/dev/fuse'
+      : `io_uring, ${queueThreads} threads, ${depth} entries for each CPU, up to ${bytesText(memoryBytes)}`;
+  return [['engine', `${way} (${reason})`]];
 }
 
 function loadFacts({ load }: StatusReport): Fact[] {

@@ -6,6 +6,7 @@
 import type { CallerCounts } from '../../shared/caller-table.ts';
 import type { Durations } from '../../shared/request-stats.ts';
 import type { DaemonLoad } from '../status.ts';
+import type { EngineReport } from '../uring-engine.ts';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -105,6 +106,8 @@ export interface StatusReport {
   /** The engine that was chosen. */
   readonly engine: string;
   readonly negotiated: NegotiatedReport | null;
+  /** More of it, where it is dev or uring; null while starting. */
+  readonly queues: EngineReport | null;
   readonly load: DaemonLoad | null;
   readonly operations: OperationsReport | null;
 }

@@ -13,6 +13,7 @@ import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import { type Context, OWN_UNIQUE_HI } from '../../shared/passthrough/context.ts';
 import { countCaller } from '../../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
+import { InPlacePolicy } from '../../shared/passthrough/in-place-policy.ts';
 import { releaseLocksAhead } from '../../shared/passthrough/locks.ts';
 import { answerException, replyOrUndo, takeForget } from '../../shared/passthrough/operations.ts';
 import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
@@ -22,7 +23,6 @@ import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
 import type { AsyncLayers } from '../layers/async-layers.ts';
 import type { Deputy } from './deputy.ts';
-import { InPlacePolicy } from './in-place.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
 import { OpDeadline } from './op-deadline.ts';
@@ -240,8 +240,9 @@ export class Dispatcher {
       this.#waitForLock(slot);
       return;
     }
-    // Else lookups of a mount point would fill all slots when the mount hangs.
-    if (!this.#queue.hasRoom(mount)) {
+    // Else lookups of a mount point would fill all slots when the mount hangs. A ring slot's request
+    // has nowhere else to wait, and takes no room from others.
+    if (slots.entry(slot) < 0 && !this.#queue.hasRoom(mount)) {
       this.#parkHanded(slot, mount);
       return;
     }
@@ -316,7 +317,7 @@ export class Dispatcher {
   #closeInLane(fd: number, mount: number): void {
     const { rings } = this.#ctx.tables;
     // The other half of the ring is kept for slots.
-    const mustWait = this.#isInCall || rings.depth(mount) >= rings.capacity >> 1;
+    const mustWait = this.#isInCall || rings.ownDepth(mount) >= rings.capacity >> 1;
     if (mustWait) this.#unclosed.push({ fd, mount });
     else if (rings.push(mount, ~fd)) this.#lanes.wakeOne();
     this.#session.onQueued();

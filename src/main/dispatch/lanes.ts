@@ -299,6 +299,8 @@ export class Lanes {
     const ctx = this.#ctx;
     const wasReplying = ctx.tables.slots.state(slot) === SLOT_STATE.REPLYING;
     ctx.loadSlot(slot);
+    // In an entry of io_uring a second reply would be that of the next request.
+    if (ctx.entry >= 0 && !ctx.tables.entries.isHeldBy(ctx.entry, slot)) return;
     const taken = reply(ctx, this.#settings.task.fuseFd, -ERRNO.EIO);
     if (!wasReplying || taken) undoOfDead(ctx, this.#settings.memory, thread, journal);
   }

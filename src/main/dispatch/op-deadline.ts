@@ -75,13 +75,15 @@ export class OpDeadline {
   #expireSlot(slot: number, state: number): void {
     const ctx = this.#ctx;
     const { slots } = ctx.tables;
-    // Main alone takes slots, so the message stands until we return, whoever frees the slot.
+    // Main alone takes slots, so the message stands until we return, whoever frees the slot. The one in
+    // an entry may not: but then the slot is not in the state any more that is asked for below.
     ctx.loadSlot(slot);
     if (!onlyReads(ctx.opcode, ctx.arg32(OPEN_IN.flags))) return;
     const isOurs =
       state === SLOT_STATE.QUEUED
         ? slots.cancel(slot)
-        : state === SLOT_STATE.EXECUTING && slots.timeOut(slot);
+        : // A lane that goes on would write into an entry of io_uring that is in use again.
+          state === SLOT_STATE.EXECUTING && slots.entry(slot) < 0 && slots.timeOut(slot);
     if (!isOurs) return;
     this.#count();
     reply(ctx, this.#fuseFd, -ERRNO.ETIMEDOUT);

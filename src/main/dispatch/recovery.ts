@@ -1,4 +1,4 @@
-/** What a thread that died held, given back: for a lane and for main's deputy. On main. */
+/** What a thread that died held, given back: for a lane, for main's deputy, for a queue of io_uring. On main. */
 import { existsSync } from 'node:fs';
 import { OP } from '../../shared/abi/opcodes.ts';
 import { RequestMemory, type SharedMemory } from '../../shared/memory/shared-memory.ts';
@@ -31,14 +31,16 @@ export function hasToBeDone({ opcode }: Context): boolean {
   return opcode === OP.RELEASE || opcode === OP.RELEASEDIR;
 }
 
-/** Takes back what a dead thread's request has changed, and the kernel has not heard of. */
+/** Takes back what a dead thread's request, the loaded one, has changed, and the kernel has not heard of. */
 export function undoOfDead(
   ctx: Context,
   memory: SharedMemory,
   thread: number,
   journal: ThreadJournal,
 ): void {
-  undoEffects(ctx, journal, new RequestMemory(memory, thread).replyAt);
+  // A listing, of which more than the journal's notes is needed, stands where its request has it.
+  const replyAt = ctx.entry >= 0 ? ctx.reply : new RequestMemory(memory, thread).replyAt;
+  undoEffects(ctx, journal, replyAt);
 }
 
 /** A descriptor that has its inode or its handle already is not the request's any more. */

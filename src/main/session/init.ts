@@ -35,6 +35,8 @@ export interface InitWishes {
   readonly kernelPassthrough: boolean;
   /** Whether the source is itself stacked on another file system. */
   readonly isStackedSource: boolean;
+  /** Whether queues of io_uring are ready to be registered. */
+  readonly overIoUring: boolean;
   readonly maxWriteBytes: number;
   readonly maxBackground: number;
 }
@@ -94,6 +96,7 @@ const WANTED: readonly (readonly [InitFlagName, (w: InitWishes) => boolean])[] =
   ['NO_EXPORT_SUPPORT', () => true],
   // Without default_permissions it makes FUSE_INIT fail.
   ['ALLOW_IDMAP', (w) => w.allowIdmap && w.defaultPermissions],
+  ['OVER_IO_URING', (w) => w.overIoUring],
 ];
 
 /** Linux 5.14. Before 5.13 the flags of inodes could be changed by whoever had opened the file. */

@@ -1,5 +1,5 @@
 /** Requests as the kernel makes them, for the warm-up: one at a time, in memory of a table of its own. */
-import { ENTRY_OUT, IN_HEADER, OPEN_OUT, READ_IN } from '../../shared/abi/structs.ts';
+import { ENTRY_OUT, IN_HEADER, OPEN_OUT, OUT_HEADER, READ_IN } from '../../shared/abi/structs.ts';
 import { nowUs } from '../../shared/clock.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
 import { answerInPlace } from '../../shared/passthrough/in-place.ts';
@@ -18,6 +18,8 @@ export class Requests {
   /** Where main would have read the request to. */
   readonly #at: number;
   #unique = 0;
+  /** Requests that were answered with an error, or not at all. */
+  errors = 0;
 
   constructor(ctx: Context) {
     this.#ctx = ctx;
@@ -67,7 +69,9 @@ export class Requests {
     ctx.load(this.#at);
     ctx.receivedUs = nowUs();
     ctx.isBold = true;
-    if (!takeForget(ctx)) answerInPlace(ctx);
+    if (takeForget(ctx)) return;
+    const isAnswered = answerInPlace(ctx);
+    if (!isAnswered || ctx.i32[(ctx.reply + OUT_HEADER.error) >> 2] < 0) this.errors++;
   }
 
   /** The nodeid in the reply to LOOKUP, CREATE and the like. */

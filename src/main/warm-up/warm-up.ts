@@ -45,14 +45,20 @@ const RENAMED = Buffer.from('renamed\0');
 const DIRECTORY = Buffer.from('directory\0');
 const CAPABILITY = Buffer.from('security.capability\0');
 
+interface WarmUp {
+  readonly rounds: number;
+  /** Requests that were answered with an error, or not at all. */
+  readonly errors: number;
+}
+
 /** Has main's code compiled. What fails here costs speed and nothing else. */
 export function warmUp(options: MountOptions, logger: Logger): void {
   const startMs = performance.now();
   let source: string | undefined;
   try {
     source = mkdtempSync(join(tmpdir(), 'sluice-warm-up-'));
-    const rounds = warmUpIn(source, options, startMs + LONGEST_MS);
-    logger.debug({ rounds, elapsedMs: Math.round(performance.now() - startMs) }, 'warmed up');
+    const done = warmUpIn(source, options, startMs + LONGEST_MS);
+    logger.debug({ ...done, elapsedMs: Math.round(performance.now() - startMs) }, 'warmed up');
   } catch (error) {
     logger.debug({ err: error }, 'no warm-up: the first operations will be slower');
   } finally {
@@ -60,8 +66,10 @@ export function warmUp(options: MountOptions, logger: Logger): void {
   }
 }
 
-/** @returns how many rounds were made */
-function warmUpIn(source: string, options: MountOptions, untilMs: number): number {
+/** In a round a name is looked up that there is not, and an attribute read: so many errors it has. */
+export const ERRORS_PER_ROUND = 2;
+
+function warmUpIn(source: string, options: MountOptions, untilMs: number): WarmUp {
   const fs = new PassthroughFs({
     options: { ...options, source, maxInodes: INODES, fdBudget: 0, trace: false },
     source,
@@ -84,7 +92,7 @@ function warmUpIn(source: string, options: MountOptions, untilMs: number): numbe
       removeFile(requests, file);
       useDirectory(requests);
     }
-    return rounds;
+    return { rounds, errors: requests.errors };
   } finally {
     fs.close();
     close(sink);

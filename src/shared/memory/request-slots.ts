@@ -4,6 +4,9 @@
  * Small slots hold requests that were copied out of the receive buffer; a large slot is a receive
  * buffer, handed over together with the large WRITE in it. Messages start 80 bytes before a page, so
  * that a WRITE's payload stands on the page (O_DIRECT needs that) and never crosses slots.
+ *
+ * A ring slot has no memory of its own: its message stands in an entry of FUSE over io_uring. Each thread
+ * that serves queues has slots of its own, as it takes them while others receive.
  */
 import { PAGE_SIZE } from '../sys/constants.ts';
 import type { MountTable } from './mount-table.ts';
@@ -48,13 +51,25 @@ const UNIQUE_HI = 4;
 const HANDED_TO = 5; // Mount whose lanes should run the request; written before HANDED.
 const RECEIVED_US = 6; // A double, as the next: when main received it, microseconds of nowUs().
 const QUEUED_US = 8; // Since when it waits for a lane, the same.
-const STRIDE = 10;
+const ENTRY = 10; // Of a ring slot: the entry; written by who takes the slot, before it is queued.
+const MESSAGE = 11; // Of a ring slot: where the message is; the same.
+const STRIDE = 12;
+
+/** The heads of the stacks of free ring slots are a cache line apart. */
+const HEAD_STRIDE = 16;
 
 export interface SlotGeometry {
   readonly smallSlots: number;
   readonly largeSlots: number;
   /** Bytes of one large slot, whole pages. */
   readonly largeSlotBytes: number;
+  /** Threads with ring slots, and how many each has. */
+  readonly ringThreads: number;
+  readonly ringSlotsPerThread: number;
+}
+
+function slotCount(g: SlotGeometry): number {
+  return g.smallSlots + g.largeSlots + g.ringThreads * g.ringSlotsPerThread;
 }
 
 /** Bytes a large slot needs for WRITE requests of up to maxWriteBytes. */
@@ -65,7 +80,7 @@ export function largeSlotBytes(maxWriteBytes: number): number {
 export class RequestSlots {
   /** Bytes of the words about slots. */
   static byteLength(g: SlotGeometry): number {
-    return 4 * (SLOTS_AT + (g.smallSlots + g.largeSlots) * STRIDE);
+    return 4 * (SLOTS_AT + slotCount(g) * STRIDE + g.ringThreads * HEAD_STRIDE);
   }
 
   /** Bytes of the slots themselves. */
@@ -74,21 +89,28 @@ export class RequestSlots {
   }
 
   readonly geometry: SlotGeometry;
+  /** How many there are, and the first ring slot. */
+  readonly #count: number;
+  readonly #firstRing: number;
   readonly #cells: Int32Array;
   readonly #doubles: Float64Array;
 
   constructor(buffer: SharedArrayBuffer, geometry: SlotGeometry) {
     this.geometry = geometry;
+    this.#count = slotCount(geometry);
+    this.#firstRing = geometry.smallSlots + geometry.largeSlots;
     this.#cells = new Int32Array(buffer);
     this.#doubles = new Float64Array(buffer, 0, buffer.byteLength >> 3);
   }
 
   /** Puts all slots on the free stacks. Main, once. */
   initialise(): void {
-    const { smallSlots, largeSlots } = this.geometry;
     this.#cells[H_SMALL_FREE] = -1;
     this.#cells[H_LARGE_FREE] = -1;
-    for (let slot = smallSlots + largeSlots - 1; slot >= 0; slot--) {
+    for (let thread = 0; thread < this.geometry.ringThreads; thread++) {
+      this.#cells[this.#ringHead(thread)] = -1;
+    }
+    for (let slot = this.#count - 1; slot >= 0; slot--) {
       const head = this.#headOf(slot);
       this.#cells[this.#at(slot) + NEXT] = this.#cells[head];
       this.#cells[head] = slot;
@@ -99,6 +121,7 @@ export class RequestSlots {
   messageAt(slot: number): number {
     const { smallSlots, largeSlotBytes } = this.geometry;
     if (slot < smallSlots) return slot * SMALL_SLOT_BYTES + MESSAGE_AT;
+    if (slot >= this.#firstRing) return this.#cells[this.#at(slot) + MESSAGE];
     return smallSlots * SMALL_SLOT_BYTES + (slot - smallSlots) * largeSlotBytes + MESSAGE_AT;
   }
 
@@ -109,6 +132,51 @@ export class RequestSlots {
 
   isLarge(slot: number): boolean {
     return slot >= this.geometry.smallSlots;
+  }
+
+  /** The entry in which a slot's message stands, -1 for one that has its own memory. */
+  entry(slot: number): number {
+    return slot < this.#firstRing ? -1 : this.#cells[this.#at(slot) + ENTRY];
+  }
+
+  /** The thread whose ring slot this is, -1 for another one. */
+  ringThread(slot: number): number {
+    if (slot < this.#firstRing) return -1;
+    return Math.floor((slot - this.#firstRing) / this.geometry.ringSlotsPerThread);
+  }
+
+  /**
+   * Takes a free ring slot of a thread, for a mount whose quota it counts in, and notes it in the journal.
+   * That thread only: with one popper the stack has no ABA.
+   * @returns -1 if there is none
+   */
+  takeRing(thread: number, mount: number, mounts: MountTable, journal: ThreadJournal): number {
+    const cells = this.#cells;
+    const head = this.#ringHead(thread);
+    const { cells: notes, itemAt } = journal;
+    const quota = mounts.cells;
+    const quotaAt = mounts.slotsAt(mount);
+    for (;;) {
+      const top = Atomics.load(cells, head);
+      if (top < 0) return -1;
+      const at = SLOTS_AT + top * STRIDE;
+      const next = cells[at + NEXT];
+      if (Atomics.compareExchange(cells, head, top, next) !== top) continue;
+      // No call since the exchange: what free() takes back is counted, and noted.
+      Atomics.add(quota, quotaAt, 1);
+      Atomics.add(cells, H_IN_USE, 1);
+      cells[at + GROUP] = mount;
+      notes[itemAt] = top + 1;
+      return top;
+    }
+  }
+
+  /** Describes the request of an entry in the ring slot that was taken for it. */
+  describeEntry(slot: number, entry: number, messageAt: number, lo: number, hi: number): void {
+    const at = this.#at(slot);
+    this.#cells[at + ENTRY] = entry;
+    this.#cells[at + MESSAGE] = messageAt;
+    this.describe(slot, this.#cells[at + GROUP], lo, hi);
   }
 
   /**
@@ -201,8 +269,7 @@ export class RequestSlots {
 
   /** The slot of this request, whoever has it, or -1. */
   find(uniqueLo: number, uniqueHi: number): number {
-    const count = this.geometry.smallSlots + this.geometry.largeSlots;
-    for (let slot = 0; slot < count; slot++) {
+    for (let slot = 0; slot < this.#count; slot++) {
       const at = this.#at(slot);
       if (
         this.#cells[at + UNIQUE_LO] === uniqueLo &&
@@ -237,8 +304,7 @@ export class RequestSlots {
 
   /** Visits the slots that hold a request, with the state each is in at this moment. */
   forEachUsed(visit: (slot: number, state: number) => void): void {
-    const count = this.geometry.smallSlots + this.geometry.largeSlots;
-    for (let slot = 0; slot < count; slot++) {
+    for (let slot = 0; slot < this.#count; slot++) {
       const state = this.state(slot);
       if (state !== SLOT_STATE.FREE) visit(slot, state);
     }
@@ -329,7 +395,12 @@ export class RequestSlots {
   }
 
   #headOf(slot: number): number {
+    if (slot >= this.#firstRing) return this.#ringHead(this.ringThread(slot));
     return slot < this.geometry.smallSlots ? H_SMALL_FREE : H_LARGE_FREE;
+  }
+
+  #ringHead(thread: number): number {
+    return SLOTS_AT + this.#count * STRIDE + thread * HEAD_STRIDE;
   }
 
   #pop(head: number): number {

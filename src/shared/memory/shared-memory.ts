@@ -12,13 +12,15 @@ import { LockOwners } from './lock-owners.ts';
 import { MountTable } from './mount-table.ts';
 import { Receiver } from './receiver.ts';
 import { MESSAGE_AT, RequestSlots, type SlotGeometry } from './request-slots.ts';
+import { RingEntries, type RingGeometry } from './ring-entries.ts';
 import { StatsBlock } from './stats-block.ts';
-import { ThreadJournal, threadCount } from './thread-journal.ts';
+import { queueThread, ThreadJournal, threadCount } from './thread-journal.ts';
 import { WorkRings } from './work-rings.ts';
 
 export interface MemoryGeometry {
   readonly inodes: InodeTableGeometry;
   readonly slots: SlotGeometry;
+  readonly ringEntries: RingGeometry;
   readonly handles: number;
   readonly fdBudget: number;
   /** Lanes that can ever be: the regular ones and the spare ones. */
@@ -46,6 +48,7 @@ export interface SharedMemory {
   readonly mounts: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
   readonly rings: SharedArrayBuffer;
+  readonly ringEntries: SharedArrayBuffer;
   readonly journal: SharedArrayBuffer;
   readonly stats: SharedArrayBuffer;
   readonly receiver: SharedArrayBuffer;
@@ -66,12 +69,33 @@ function replyEnd(g: MemoryGeometry): number {
 
 /** Room for every slot, and for as many descriptors to close. */
 function ringCapacity(g: MemoryGeometry): number {
-  return 2 << (32 - Math.clz32(g.slots.smallSlots + g.slots.largeSlots - 1));
+  const { smallSlots, largeSlots, ringThreads, ringSlotsPerThread } = g.slots;
+  return 2 << (32 - Math.clz32(smallSlots + largeSlots + ringThreads * ringSlotsPerThread - 1));
+}
+
+/** Threads with a journal, statistics and an area of their own. */
+function threadsOf(g: MemoryGeometry): number {
+  return threadCount(g.maxLanes, g.ringEntries.threads);
+}
+
+/** Who receives from /dev/fuse fills the first rings, then each thread that serves queues. */
+function producersOf(g: MemoryGeometry): number {
+  return 1 + g.ringEntries.threads;
+}
+
+/** Bytes of the request memory in front of the entries of io_uring. */
+function ownRequestBytes(g: MemoryGeometry): number {
+  return RequestSlots.memoryBytes(g.slots) + threadsOf(g) * threadAreaBytes(g);
+}
+
+/** Bytes of the request memory: its offsets have to stay below 2^31. */
+export function requestMemoryBytes(g: MemoryGeometry): number {
+  return ownRequestBytes(g) + RingEntries.memoryBytes(g.ringEntries);
 }
 
 /** Makes the memory of one mount. */
 export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
-  const threads = threadCount(g.maxLanes);
+  const threads = threadsOf(g);
   return {
     geometry: g,
     inodes: new SharedArrayBuffer(InodeTable.byteLength(g.inodes)),
@@ -81,14 +105,13 @@ export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
     locks: new SharedArrayBuffer(LockOwners.byteLength(g.fdBudget)),
     mounts: new SharedArrayBuffer(MountTable.byteLength),
     slots: new SharedArrayBuffer(RequestSlots.byteLength(g.slots)),
-    rings: new SharedArrayBuffer(WorkRings.byteLength(ringCapacity(g))),
-    journal: new SharedArrayBuffer(ThreadJournal.byteLength(g.maxLanes)),
+    rings: new SharedArrayBuffer(WorkRings.byteLength(ringCapacity(g), producersOf(g))),
+    ringEntries: new SharedArrayBuffer(RingEntries.byteLength(g.ringEntries)),
+    journal: new SharedArrayBuffer(ThreadJournal.byteLength(threads)),
     stats: new SharedArrayBuffer(StatsBlock.byteLength(threads, g.statCells)),
     receiver: new SharedArrayBuffer(Receiver.byteLength),
     extra: new SharedArrayBuffer(g.extraBytes),
-    requests: new SharedArrayBuffer(
-      PAGE_SIZE + RequestSlots.memoryBytes(g.slots) + threads * threadAreaBytes(g),
-    ),
+    requests: new SharedArrayBuffer(PAGE_SIZE + requestMemoryBytes(g)),
   };
 }
 
@@ -136,6 +159,7 @@ export interface ThreadTables {
   readonly mounts: MountTable;
   readonly slots: RequestSlots;
   readonly rings: WorkRings;
+  readonly entries: RingEntries;
   readonly journal: ThreadJournal;
   readonly stats: StatsBlock;
   readonly requests: RequestMemory;
@@ -155,7 +179,7 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
   const inodes = new InodeTable(memory.inodes, g.inodes, thread, inodesAddress);
   const journal = new ThreadJournal(memory.journal, thread);
   inodes.noteLookupsIn(journal);
-  const stats = new StatsBlock(memory.stats, thread, threadCount(g.maxLanes), g.statCells);
+  const stats = new StatsBlock(memory.stats, thread, threadsOf(g), g.statCells);
   inodes.countLookupsIn(stats.cells, stats.at + g.lookupsStat);
   return {
     thread,
@@ -169,7 +193,13 @@ export function openTables(memory: SharedMemory, thread: number, hooks: TableHoo
     locks: new LockOwners(memory.locks, g.fdBudget, thread),
     mounts: new MountTable(memory.mounts, thread),
     slots: new RequestSlots(memory.slots, g.slots),
-    rings: new WorkRings(memory.rings, ringCapacity(g)),
+    rings: new WorkRings(
+      memory.rings,
+      ringCapacity(g),
+      producersOf(g),
+      Math.max(0, thread - queueThread(g.maxLanes, 0) + 1),
+    ),
+    entries: new RingEntries(memory.ringEntries, g.ringEntries, ownRequestBytes(g)),
     journal,
     stats,
     requests: new RequestMemory(memory, thread),

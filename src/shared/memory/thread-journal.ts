@@ -63,15 +63,20 @@ export function deputyThread(maxLanes: number): number {
   return laneThread(maxLanes);
 }
 
+/** The number of a thread that serves queues of io_uring. @param index counts those threads */
+export function queueThread(maxLanes: number, index: number): number {
+  return deputyThread(maxLanes) + 1 + index;
+}
+
 /** Threads with a record here: also the exporter's, which stays empty. */
-export function threadCount(maxLanes: number): number {
-  return deputyThread(maxLanes) + 1;
+export function threadCount(maxLanes: number, queueThreads: number): number {
+  return queueThread(maxLanes, queueThreads);
 }
 
 export class ThreadJournal {
-  /** Bytes for main, its deputy and so many lanes. */
-  static byteLength(maxLanes: number): number {
-    return 4 * STRIDE * threadCount(maxLanes);
+  /** Bytes for so many threads, as threadCount() tells. */
+  static byteLength(threads: number): number {
+    return 4 * STRIDE * threads;
   }
 
   /**

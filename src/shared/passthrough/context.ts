@@ -106,9 +106,9 @@ export class Context {
   /** Address of offset 0 of the request memory. */
   readonly base: number;
   readonly scratch: number;
-  /** Offset of the reply buffer, and of the body in it. */
-  readonly reply: number;
-  readonly out: number;
+  /** Offset of the reply buffer, and of the body in it: this thread's own, or an entry's of io_uring. */
+  reply: number;
+  out: number;
   /** The identity of the file at hand; see IDENTITY. */
   readonly identity: Int32Array;
 
@@ -116,6 +116,8 @@ export class Context {
   message = 0;
   body = 0;
   lengthBytes = 0;
+  /** The entry of io_uring that brought the request and takes its reply; -1: it came from /dev/fuse. */
+  entry = -1;
   opcode = 0;
   nodeLo = 0;
   nodeHi = 0;
@@ -154,6 +156,7 @@ export class Context {
   /** The host's name of security.capability, where the host does not know it by that. */
   readonly capabilityName: CString | undefined;
 
+  readonly #ownReply: number;
   readonly #flags: Int32Array;
   #isFsetidDropped = false;
   readonly #fsetid = new CapabilitySwitch(CAP_FSETID);
@@ -188,6 +191,7 @@ export class Context {
     this.i32 = requests.i32;
     this.base = requests.address;
     this.scratch = requests.scratchAt;
+    this.#ownReply = requests.replyAt;
     this.reply = requests.replyAt;
     this.out = requests.replyAt + OUT_HEADER.SIZE;
     this.identity = this.i32.subarray(
@@ -204,6 +208,9 @@ export class Context {
     this.message = message;
     this.body = message + IN_HEADER.SIZE;
     this.lengthBytes = this.u32[words];
+    this.entry = -1;
+    this.reply = this.#ownReply;
+    this.out = this.#ownReply + OUT_HEADER.SIZE;
     this.isStale = false;
     this.opcode = this.u32[words + 1];
     this.nodeLo = this.i32[words + (IN_HEADER.nodeid >> 2)];
@@ -215,8 +222,23 @@ export class Context {
   /** Turns to the request in a slot. */
   loadSlot(slot: number): void {
     const { slots } = this.tables;
-    this.load(slots.messageAt(slot));
+    const entry = slots.entry(slot);
+    if (entry < 0) this.load(slots.messageAt(slot));
+    else this.loadEntry(entry, slots.messageAt(slot));
     this.receivedUs = slots.receivedUs(slot);
+  }
+
+  /**
+   * Turns to the request in an entry of io_uring. Its reply goes where the kernel takes it from, unless
+   * the request has something there that is still to be read.
+   */
+  loadEntry(entry: number, message: number): void {
+    const payload = this.tables.entries.payloadAt(entry);
+    this.load(message);
+    this.entry = entry;
+    if (message + this.lengthBytes > payload) return;
+    this.reply = payload - OUT_HEADER.SIZE;
+    this.out = payload;
   }
 
   has(negotiated: number): boolean {

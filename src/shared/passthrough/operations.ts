@@ -7,6 +7,7 @@ import { FUSE_ROOT_ID } from '../abi/flags.ts';
 import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../abi/opcodes.ts';
 import { BATCH_FORGET_IN, FORGET_IN, FORGET_ONE, IN_HEADER, OUT_HEADER } from '../abi/structs.ts';
 import { nowUs } from '../clock.ts';
+import { ENTRY_STATE } from '../memory/ring-entries.ts';
 import { EFFECT, type ThreadJournal } from '../memory/thread-journal.ts';
 import { countReply, countRequest } from '../request-stats.ts';
 import { STAT } from '../stats-layout.ts';
@@ -16,6 +17,7 @@ import { type Context, DEFER, HAND_OVER, OWN_UNIQUE_HI } from './context.ts';
 import { copyRange, copyRange64, fallocateFile, lseekFile, read, write } from './data.ts';
 import { readdir, readdirplus, undoListing } from './directories.ts';
 import { syncDirectories } from './directory-sync.ts';
+import { putEntryReply } from './entry-messages.ts';
 import { areExtensionsSound, extensionBytes, findSecurityContext } from './extensions.ts';
 import {
   create,
@@ -185,17 +187,35 @@ export function putReplyHeader(ctx: Context, result: number): number {
 export function reply(ctx: Context, fuseFd: number, result: number): boolean {
   // Before the reply: what the caller does next must not go by the old mode.
   if (ctx.isStale && ctx.kernelReplies === undefined) invalidateAttributes(ctx, fuseFd);
-  const length = putReplyHeader(ctx, result);
   // No kernel knows of these, and neither trace nor statistics count them.
   if (ctx.layerReplies !== undefined && isOwnRequest(ctx)) {
-    return ctx.layerReplies(ctx.u8.slice(ctx.reply, ctx.reply + length));
+    return ctx.layerReplies(wholeReply(ctx, result));
   }
   ctx.tracer?.reply(ctx, result);
   const row = ROW_BY_OPCODE[ctx.opcode];
   countReply(ctx.tables.stats, row, result, nowUs() - ctx.receivedUs);
-  if (ctx.kernelReplies !== undefined) {
-    return ctx.kernelReplies(ctx.u8.slice(ctx.reply, ctx.reply + length));
-  }
+  if (ctx.kernelReplies !== undefined) return ctx.kernelReplies(wholeReply(ctx, result));
+  return ctx.entry < 0 ? replyToDevice(ctx, fuseFd, result) : replyInEntry(ctx, result);
+}
+
+/** The reply as a message of its own, for who takes it in the place of the kernel. */
+function wholeReply(ctx: Context, result: number): Uint8Array {
+  const length = putReplyHeader(ctx, result);
+  return ctx.u8.slice(ctx.reply, ctx.reply + length);
+}
+
+/** The kernel waits for the reply whatever befalls the caller: it takes it, or the mount is gone. */
+function replyInEntry(ctx: Context, result: number): boolean {
+  const { entries } = ctx.tables;
+  const state = entries.state(ctx.entry);
+  putEntryReply(ctx, result);
+  if (state === ENTRY_STATE.IN_SLOT) entries.answered(ctx.entry);
+  else entries.setState(ctx.entry, ENTRY_STATE.ANSWERED);
+  return true;
+}
+
+function replyToDevice(ctx: Context, fuseFd: number, result: number): boolean {
+  const length = putReplyHeader(ctx, result);
   for (;;) {
     const written = writeBytes(fuseFd, ctx.base + ctx.reply, length);
     if (written === length) return true;
@@ -206,7 +226,7 @@ export function reply(ctx: Context, fuseFd: number, result: number): boolean {
       ctx.report(
         'error',
         `reply-${-written}`,
-        `the kernel refused a reply to ${row?.name ?? ctx.opcode} (errno ${-written})`,
+        `the kernel refused a reply to ${ROW_BY_OPCODE[ctx.opcode]?.name ?? ctx.opcode} (errno ${-written})`,
       );
     }
     return false;

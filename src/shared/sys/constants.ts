@@ -19,6 +19,8 @@ export const SYS = {
   setresgid: byArch(119, 149),
   preadv2: byArch(327, 286),
   pwritev2: byArch(328, 287),
+  io_uring_setup: 425,
+  io_uring_enter: 426,
   openat2: 437,
   faccessat2: 439,
   getdents64: byArch(217, 61),

@@ -101,6 +101,7 @@ const c = {
   exitNow: declare('_exit', 'void', ['int']),
   getrlimit: declare('getrlimit64', 'int', ['int', 'uintptr_t']),
   setrlimit: declare('setrlimit64', 'int', ['int', 'uintptr_t']),
+  schedSetaffinity: declare('sched_setaffinity', 'int', ['int', 'size_t', 'uintptr_t']),
   getrusage: declare('getrusage', 'int', ['int', 'uintptr_t']),
   syscall2: rawSyscall(2),
   syscall3: rawSyscall(3),
@@ -567,6 +568,26 @@ export function setresuid(real: number, effective: number, saved: number): numbe
 /** setresgid(2) of the calling thread; 0xffffffff leaves an id as it is. */
 export function setresgid(real: number, effective: number, saved: number): number {
   return result(c.syscall3(SYS.setresgid, real, effective, saved));
+}
+
+/** io_uring_setup(2); `params` is the address of a struct io_uring_params. */
+export function ioUringSetup(entries: number, params: number): number {
+  return result(c.syscall2(SYS.io_uring_setup, entries, params));
+}
+
+/** io_uring_enter(2) without a signal mask. */
+export function ioUringEnter(
+  fd: number,
+  toSubmit: number,
+  minComplete: number,
+  flags: number,
+): number {
+  return result(c.syscall6(SYS.io_uring_enter, fd, toSubmit, minComplete, flags, 0, 0));
+}
+
+/** sched_setaffinity(2) of the calling thread; `mask` is the address of `sizeBytes` of CPU bits. */
+export function schedSetaffinity(mask: number, sizeBytes: number): number {
+  return result(c.schedSetaffinity(0, sizeBytes, mask));
 }
 
 /** _exit(2): ends the process without waiting for threads that hang in a system call. */

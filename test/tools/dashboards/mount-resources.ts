@@ -94,6 +94,7 @@ export const lanes: Row = {
       unit: 'ops',
       queries: [
         { expr: sumBy('', rate('sluice_lane_restarts_total')), legend: 'lanes restarted' },
+        { expr: sumBy('', rate('sluice_uring_queue_restarts_total')), legend: 'queues restarted' },
         { expr: sumBy('', rate('sluice_exceptions_total')), legend: 'exceptions' },
       ],
     }),
@@ -324,6 +325,10 @@ export const runtime: Row = {
       unit: 'bytes',
       queries: [
         { expr: sumBy('', of('process_resident_memory_bytes')), legend: 'resident' },
+        {
+          expr: sumBy('', of('sluice_uring_memory_bytes')),
+          legend: 'buffers of io_uring, at most',
+        },
         { expr: sumBy('', of('nodejs_heap_size_total_bytes')), legend: 'heap' },
         { expr: sumBy('', of('nodejs_heap_size_used_bytes')), legend: 'heap in use' },
         { expr: sumBy('', of('nodejs_external_memory_bytes')), legend: 'outside the heap' },

@@ -6,21 +6,10 @@
  * Never here: fsync and whatever may take any time by its nature, cold reads (RWF_NOWAIT says so),
  * opens by file handle, other than local file systems.
  */
-import { FATTR_SIZE } from '../../shared/abi/flags.ts';
-import { OP, OPCODE_LIMIT } from '../../shared/abi/opcodes.ts';
-import {
-  LINK_IN,
-  OPEN_IN,
-  READ_IN,
-  RENAME_IN,
-  SETATTR_IN,
-  WRITE_IN,
-} from '../../shared/abi/structs.ts';
-import { MOUNT_CAPACITY, MOUNT_FLAG } from '../../shared/memory/mount-table.ts';
-import { statxInto } from '../../shared/passthrough/attributes.ts';
-import { IN_PLACE, NEGOTIATED } from '../../shared/passthrough/config.ts';
-import { type Context, SCRATCH } from '../../shared/passthrough/context.ts';
-import { IN_PLACE_BYTES } from '../../shared/passthrough/in-place.ts';
+import { FATTR_SIZE } from '../abi/flags.ts';
+import { OP, OPCODE_LIMIT } from '../abi/opcodes.ts';
+import { LINK_IN, OPEN_IN, READ_IN, RENAME_IN, SETATTR_IN, WRITE_IN } from '../abi/structs.ts';
+import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
   O_TRUNC,
   RUSAGE,
@@ -29,8 +18,12 @@ import {
   S_IFREG,
   STATX,
   STATX_BASIC_STATS,
-} from '../../shared/sys/constants.ts';
-import { getrusage } from '../../shared/sys/libc.ts';
+} from '../sys/constants.ts';
+import { getrusage } from '../sys/libc.ts';
+import { statxInto } from './attributes.ts';
+import { IN_PLACE, NEGOTIATED } from './config.ts';
+import { type Context, SCRATCH } from './context.ts';
+import { IN_PLACE_BYTES } from './in-place.ts';
 
 /** A call that takes longer was delayed by something: a disk, or another program on our CPU. */
 const SLOW_CALL_US = 1000;

@@ -1,0 +1,426 @@
+/**
+ * A thread that serves queues of FUSE over io_uring: it sits on the CPU of its queue, takes the requests
+ * that were made there, answers what does not block, leaves the rest to the lanes, and takes all replies
+ * to the kernel. Runs until the connection ends or it is told to stop.
+ */
+import type { MessagePort } from 'node:worker_threads';
+import { ERRNO, errnoName } from '../shared/abi/errno.ts';
+import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import {
+  URING_COMMAND,
+  URING_COMMIT_AND_FETCH,
+  URING_ENTRY,
+  URING_HEADER,
+  URING_REGISTER,
+} from '../shared/abi/uring.ts';
+import { nowUs } from '../shared/clock.ts';
+import { ENTRY_STATE, RING_ORDER } from '../shared/memory/ring-entries.ts';
+import type { SharedMemory } from '../shared/memory/shared-memory.ts';
+import { laneThread, queueThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
+import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
+import { Context, type LogLevel } from '../shared/passthrough/context.ts';
+import { putEntryHeader, takeEntryMessage } from '../shared/passthrough/entry-messages.ts';
+import { EntryQueue } from '../shared/passthrough/entry-queue.ts';
+import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
+import { InPlacePolicy } from '../shared/passthrough/in-place-policy.ts';
+import { answerException, replyOrUndo } from '../shared/passthrough/operations.ts';
+import { Tracer } from '../shared/passthrough/trace.ts';
+import { beginWork, endWork } from '../shared/request-stats.ts';
+import {
+  IORING_OP_READ,
+  IORING_OP_URING_CMD,
+  putAddress,
+  Ring,
+  type RingPlace,
+  SQE,
+} from '../shared/sys/io-uring.ts';
+import { addressOf, schedSetaffinity, write } from '../shared/sys/libc.ts';
+import { ownThreadId } from '../shared/sys/thread-id.ts';
+import { becomeServer, dropOwnGroups } from './server-thread.ts';
+
+/** What main gives such a thread at its start. */
+export interface QueueTask {
+  /** Its place among those threads. */
+  readonly index: number;
+  /** The CPU it is to sit on; below 0: any. */
+  readonly cpu: number;
+  /** How many of its entries are used: the first ones. */
+  readonly entries: number;
+  readonly ring: RingPlace;
+  readonly memory: SharedMemory;
+  readonly config: PassthroughConfig;
+  readonly fuseFd: number;
+  /** An eventfd by which others wake this thread. */
+  readonly eventFd: number;
+  /** An eventfd that wakes main. */
+  readonly wakeFd: number;
+  /** Where trace lines go, -1 for nowhere. */
+  readonly traceFd: number;
+  readonly port: MessagePort;
+}
+
+/** What it tells main, over the port. */
+export type QueueMessage =
+  | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
+  | { readonly kind: 'unlocked'; readonly inode: number }
+  /** A descriptor to close for which the ring had no room. */
+  | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
+  /** The kernel has its entries. */
+  | { readonly kind: 'registered' }
+  /** The kernel refused an entry, and with it the engine. */
+  | { readonly kind: 'refused'; readonly errno: number };
+
+/** In the place of an entry's number: the read of the eventfd. */
+const EVENT = -2;
+/** Replies that wait for those behind them at the most, before they go to the kernel. */
+const COMMIT_BATCH = 8;
+/** When no lane was free main is told, not more often than this. */
+const TELL_MAIN_US = 50_000;
+const CPU_MASK_BYTES = 1024;
+
+class Queue {
+  readonly #task: QueueTask;
+  readonly #ctx: Context;
+  readonly #ring: Ring;
+  readonly #first: number;
+  readonly #end: number;
+  readonly #queue: EntryQueue;
+  readonly #policy: InPlacePolicy;
+  readonly #lanes: ThreadJournal[];
+  /** What the eventfd is read to. */
+  readonly #event = new BigUint64Array(new SharedArrayBuffer(8));
+  readonly #eventAddress = addressOf(this.#event);
+  readonly #one = new BigUint64Array(new SharedArrayBuffer(8)).fill(1n);
+  readonly #oneAddress = addressOf(this.#one);
+  #isEventArmed = false;
+  #isRegistered = false;
+  #hasEnded = false;
+  /** Entries in state RECEIVED for which there was no slot. */
+  #waiting = 0;
+  #toldMainUs = 0;
+
+  constructor(task: QueueTask) {
+    const { memory, config, index } = task;
+    const { maxLanes } = memory.geometry;
+    this.#task = task;
+    this.#lanes = Array.from(
+      { length: maxLanes },
+      (_, lane) => new ThreadJournal(memory.journal, laneThread(lane)),
+    );
+    this.#ctx = new Context({
+      memory,
+      config,
+      thread: queueThread(maxLanes, index),
+      mayBlock: false,
+      isInProcSelfFd: true,
+      report: (level, key, text) => this.#tell({ kind: 'log', level, key, text }),
+      tracer: task.traceFd >= 0 ? new Tracer(task.traceFd, `queue-${index}`) : undefined,
+      closeHeld: (fd, mount) => this.#closeInLane(fd, mount),
+      onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
+    });
+    this.#ctx.fuseFd = task.fuseFd;
+    this.#ring = new Ring(this.#ctx.i32, task.ring);
+    this.#first = this.#ctx.tables.entries.firstOf(index);
+    this.#end = this.#first + task.entries;
+    this.#queue = new EntryQueue(this.#ctx, index);
+    this.#policy = new InPlacePolicy(this.#ctx);
+  }
+
+  run(): void {
+    const { journal, entries } = this.#ctx.tables;
+    journal.setThreadId(ownThreadId());
+    dropOwnGroups(this.#ctx);
+    this.#sitOnCpu();
+    const { index } = this.#task;
+    if (entries.waitForOrder(index) === RING_ORDER.STOP) return;
+    this.#begin();
+    while (!this.#hasEnded && !entries.isStopping(index)) {
+      this.#takeCompletions();
+      this.#takeAnswered();
+      if (this.#waiting > 0) this.#placeWaiting();
+      this.#wait();
+    }
+  }
+
+  #tell(message: QueueMessage): void {
+    this.#task.port.postMessage(message);
+  }
+
+  /** It stays where the kernel puts it if it may not sit there, or the CPU is offline. */
+  #sitOnCpu(): void {
+    const { cpu, index } = this.#task;
+    if (cpu < 0) return;
+    const mask = new Uint8Array(new SharedArrayBuffer(CPU_MASK_BYTES));
+    mask[cpu >> 3] = 1 << (cpu & 7);
+    const error = schedSetaffinity(addressOf(mask), CPU_MASK_BYTES);
+    if (error >= 0) return;
+    const text = `the thread of queue ${index} cannot sit on CPU ${cpu}: ${errnoName(error)}`;
+    this.#ctx.report('debug', 'affinity', text);
+  }
+
+  /** Takes up every entry where it stands: new ones, and those of a thread that died. */
+  #begin(): void {
+    const { entries } = this.#ctx.tables;
+    for (let entry = this.#first; entry < this.#end; entry++) {
+      switch (entries.state(entry)) {
+        case ENTRY_STATE.UNREGISTERED:
+          this.#register(entry);
+          break;
+        case ENTRY_STATE.ANSWERED:
+          this.#commit(entry);
+          break;
+        case ENTRY_STATE.RECEIVED:
+          this.#waiting++;
+          break;
+        default:
+          break;
+      }
+    }
+    this.#ring.enter(0);
+    this.#takeCompletions();
+    if (this.#hasEnded) return;
+    this.#isRegistered = true;
+    this.#tell({ kind: 'registered' });
+  }
+
+  // ---- the ring ----
+
+  #register(entry: number): void {
+    const { entries } = this.#ctx.tables;
+    const { i32, base } = this.#ctx;
+    const iovecs = entries.iovecsAt(entry) >> 2;
+    putAddress(i32, iovecs, base + entries.headerAt(entry));
+    i32[iovecs + 2] = URING_HEADER.SIZE;
+    i32[iovecs + 3] = 0;
+    putAddress(i32, iovecs + 4, base + entries.payloadAt(entry));
+    i32[iovecs + 6] = entries.geometry.payloadBytes;
+    i32[iovecs + 7] = 0;
+    const sqe = this.#command(entry, URING_REGISTER);
+    putAddress(i32, sqe + (SQE.addr >> 2), base + 4 * iovecs);
+    i32[sqe + (SQE.len >> 2)] = 2;
+    entries.setState(entry, ENTRY_STATE.KERNEL);
+    this.#ring.push();
+  }
+
+  /** Hands in the reply in an entry, and asks for the next request. */
+  #commit(entry: number): void {
+    const { entries } = this.#ctx.tables;
+    const { i32 } = this.#ctx;
+    const commitId = (entries.headerAt(entry) + URING_HEADER.entry + URING_ENTRY.commit_id) >> 2;
+    const sqe = this.#command(entry, URING_COMMIT_AND_FETCH);
+    const to = sqe + ((SQE.cmd + URING_COMMAND.commit_id) >> 2);
+    i32[to] = i32[commitId];
+    i32[to + 1] = i32[commitId + 1];
+    entries.setState(entry, ENTRY_STATE.KERNEL);
+    this.#ring.push();
+    if (this.#ring.pending >= COMMIT_BATCH) this.#enter(0);
+  }
+
+  #command(entry: number, command: number): number {
+    const { i32, tables } = this.#ctx;
+    const sqe = this.#ring.nextSqe();
+    i32[sqe] = IORING_OP_URING_CMD;
+    i32[sqe + (SQE.fd >> 2)] = this.#task.fuseFd;
+    i32[sqe + (SQE.cmd_op >> 2)] = command;
+    i32[sqe + (SQE.user_data >> 2)] = entry;
+    i32[sqe + ((SQE.cmd + URING_COMMAND.qid) >> 2)] = tables.entries.queue(entry);
+    return sqe;
+  }
+
+  #armEvent(): void {
+    const { i32 } = this.#ctx;
+    const sqe = this.#ring.nextSqe();
+    i32[sqe] = IORING_OP_READ;
+    i32[sqe + (SQE.fd >> 2)] = this.#task.eventFd;
+    putAddress(i32, sqe + (SQE.addr >> 2), this.#eventAddress);
+    i32[sqe + (SQE.len >> 2)] = 8;
+    i32[sqe + (SQE.user_data >> 2)] = EVENT;
+    this.#ring.push();
+    this.#isEventArmed = true;
+  }
+
+  #enter(minComplete: number): void {
+    const error = this.#ring.enter(minComplete);
+    if (error >= 0 || error === -ERRNO.EINTR || error === -ERRNO.EAGAIN) return;
+    if (error === -ERRNO.EBUSY) return;
+    throw new Error(`io_uring_enter: ${errnoName(error)}`);
+  }
+
+  /** Hands in what is pending; waits if nothing else is to do. */
+  #wait(): void {
+    const { entries } = this.#ctx.tables;
+    const { index } = this.#task;
+    if (this.#hasEnded) return;
+    if (!this.#isEventArmed) this.#armEvent();
+    entries.announceWait(index);
+    // Who answers, or stops us, looks whether we wait after that: one of us sees the other.
+    const isBusy = entries.hasAnswered(index) || entries.isStopping(index);
+    this.#enter(isBusy ? 0 : 1);
+    entries.announceRunning(index);
+  }
+
+  #takeCompletions(): void {
+    const { i32 } = this.#ctx;
+    const ring = this.#ring;
+    for (let cqe = ring.peekCqe(); cqe >= 0; cqe = ring.peekCqe()) {
+      const result = i32[cqe + 2];
+      const entry = i32[cqe];
+      if (entry === EVENT) {
+        ring.takeCqe();
+        this.#isEventArmed = false;
+      } else if (result >= 0) {
+        // Before the completion is taken: whoever serves after our death finds one or the other.
+        const message = this.#receive(entry);
+        ring.takeCqe();
+        this.#serve(entry, message);
+      } else {
+        ring.takeCqe();
+        this.#failed(entry, -result);
+      }
+    }
+  }
+
+  /** @returns where the request's message is, -1 if there is none that makes sense */
+  #receive(entry: number): number {
+    const message = takeEntryMessage(this.#ctx, entry);
+    this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
+    return message;
+  }
+
+  /** A command did not bring a request. */
+  #failed(entry: number, errno: number): void {
+    const { entries } = this.#ctx.tables;
+    entries.setState(entry, ENTRY_STATE.UNREGISTERED);
+    const isOver = errno === ERRNO.ENOTCONN || errno === ERRNO.ECONNABORTED;
+    if (isOver || errno === ERRNO.ENODEV) {
+      this.#hasEnded = true;
+    } else if (this.#isRegistered) {
+      // Another request may come to an entry the kernel knows; it does not know this one.
+      const text = `the kernel refused a reply by io_uring: ${errnoName(-errno)}`;
+      this.#ctx.report('error', `uring-commit-${errno}`, text);
+      this.#register(entry);
+    } else {
+      this.#tell({ kind: 'refused', errno });
+      this.#hasEnded = true;
+    }
+  }
+
+  // ---- requests ----
+
+  #serve(entry: number, message: number): void {
+    const ctx = this.#ctx;
+    const { entries, stats } = ctx.tables;
+    if (message < 0) {
+      putEntryHeader(ctx, entry, -ERRNO.EIO, 0);
+      this.#commit(entry);
+      return;
+    }
+    ctx.loadEntry(entry, message);
+    ctx.receivedUs = nowUs();
+    entries.setState(entry, ENTRY_STATE.EXECUTING);
+    beginWork(stats, ctx.receivedUs, ctx.opcode, ctx.nodeLo, ctx.nodeHi);
+    try {
+      ctx.tracer?.request(ctx);
+      this.#dispatch(entry);
+    } catch (error) {
+      if (entries.state(entry) !== ENTRY_STATE.EXECUTING) throw error;
+      answerException(ctx, 'queue', error);
+    }
+    endWork(stats, nowUs() - ctx.receivedUs);
+    if (entries.state(entry) === ENTRY_STATE.ANSWERED) this.#commit(entry);
+    if (ctx.isUnsafe) this.#endThread();
+  }
+
+  /** As somebody else it may not go on; the next thread takes up the entries. */
+  #endThread(): void {
+    this.#ring.enter(0);
+    this.#ctx.report('error', 'privileges', 'a queue could not take its own ids back and ends');
+    process.exit(1);
+  }
+
+  #dispatch(entry: number): void {
+    const ctx = this.#ctx;
+    const row = ROW_BY_OPCODE[ctx.opcode];
+    const { fuseFd } = this.#task;
+    // FORGET and INTERRUPT come from /dev/fuse, to main; after DESTROY nothing comes any more.
+    if (row?.class === 'control') {
+      replyOrUndo(ctx, fuseFd, ctx.opcode === OP.DESTROY ? 0 : -ERRNO.ENOSYS);
+    } else if (!ctx.has(NEGOTIATED.INITIALISED)) replyOrUndo(ctx, fuseFd, -ERRNO.EIO);
+    else if (row === undefined || row.class === 'absent') replyOrUndo(ctx, fuseFd, -ERRNO.ENOSYS);
+    else {
+      const mount = ctx.mountOf(ctx.nodeLo);
+      const isAnswered = this.#policy.mayBeBold(mount)
+        ? this.#answerBoldly(mount)
+        : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
+          ctx.opcode !== OP.WRITE && mayTryInPlace(ctx, mount) && answerInPlace(ctx);
+      if (!isAnswered) this.#toLane(entry, mount);
+    }
+  }
+
+  /** Answers with calls that a local disk could delay, as long as it has been quick. */
+  #answerBoldly(mount: number): boolean {
+    const ctx = this.#ctx;
+    ctx.isBold = true;
+    this.#policy.begins(mount);
+    try {
+      return answerInPlace(ctx);
+    } finally {
+      ctx.isBold = false;
+      this.#policy.ended(mount, nowUs() - ctx.receivedUs);
+    }
+  }
+
+  #toLane(entry: number, mount: number): void {
+    if (this.#queue.place(mount)) {
+      this.#wakeLane();
+      return;
+    }
+    this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
+    this.#waiting++;
+  }
+
+  #wakeLane(): void {
+    for (const journal of this.#lanes) if (journal.wake()) return;
+    // All are at work, or held up: main looks after that.
+    const now = nowUs();
+    if (now - this.#toldMainUs < TELL_MAIN_US) return;
+    this.#toldMainUs = now;
+    write(this.#task.wakeFd, this.#oneAddress, 8);
+  }
+
+  #closeInLane(fd: number, mount: number): void {
+    const { rings } = this.#ctx.tables;
+    if (rings.ownDepth(mount) < rings.capacity >> 1 && rings.push(mount, ~fd)) this.#wakeLane();
+    else this.#tell({ kind: 'close', fd, mount });
+  }
+
+  /** Replies that lanes, or main, have written. */
+  #takeAnswered(): void {
+    const { entries } = this.#ctx.tables;
+    let count = entries.takeAnswered(this.#task.index);
+    for (let entry = this.#first; count > 0 && entry < this.#end; entry++) {
+      if (entries.state(entry) !== ENTRY_STATE.ANSWERED) continue;
+      this.#commit(entry);
+      count--;
+    }
+  }
+
+  /** Requests that found no slot, or that a dead thread had not begun. */
+  #placeWaiting(): void {
+    const { entries } = this.#ctx.tables;
+    // First the question, then the look: a slot freed in between wakes us again.
+    entries.askForRoom(this.#task.index);
+    this.#waiting = 0;
+    for (let entry = this.#first; entry < this.#end; entry++) {
+      if (entries.state(entry) === ENTRY_STATE.RECEIVED)
+        this.#serve(entry, entries.messageAt(entry));
+    }
+  }
+}
+
+/** The piscina task: returns when the connection has ended or the thread was told to stop. */
+export default function queue(task: QueueTask): void {
+  becomeServer(task.config.procSelfFd);
+  new Queue(task).run();
+  task.port.close();
+}
