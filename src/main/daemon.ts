@@ -129,7 +129,7 @@ const VERSION = packageVersion();
 const INIT_TIMEOUT_MS = 20_000;
 const LANE_STOP_MS = 3000;
 const MIN_DRAIN_MS = 1000;
-/** In the place of a descriptor of /dev/fuse: replies are delivered, see Context.deliver. */
+/** In the place of a descriptor of /dev/fuse: replies are handed on, see Context.kernelReplies. */
 const NO_DEVICE = -1;
 const DRAIN_POLL_MS = 5;
 
@@ -381,8 +381,8 @@ class Mount implements Daemon {
         onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
         onLockAnswered: (lo, hi, isGranted) =>
           this.#dispatcher.lockWaits.answered(lo, hi, isGranted),
-        onLayerReply: (bytes) => this.#asyncLayers?.settle(bytes),
-        onReply: (reply) => this.#native?.deliver(reply),
+        onReply: (reply, isOfLayer) =>
+          isOfLayer ? this.#asyncLayers?.settle(reply) : this.#native?.deliver(reply),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
         onRestart: () => this.#pump(),
       },
@@ -440,7 +440,7 @@ class Mount implements Daemon {
       answer: (header, receivedUs, result) => dispatcher.answerLayered(header, receivedUs, result),
       onRoom: () => this.#pump(),
     });
-    ctx.takeReply = (length) => layers.settle(ctx.u8.slice(ctx.reply, ctx.reply + length));
+    ctx.layerReplies = (reply) => layers.settle(reply);
     dispatcher.setAsyncLayers(layers);
     this.#asyncLayers = layers;
     this.#closers.push(() => layers.close());
@@ -477,6 +477,7 @@ class Mount implements Daemon {
       receiveBytes: slots.largeMessageBytes(),
       handle: () => dispatcher.handle(),
       isFull: () => dispatcher.isFull(),
+      needsLoop: () => dispatcher.needsLoop(),
     };
     this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
@@ -497,7 +498,7 @@ class Mount implements Daemon {
   async #serveNative(native: FuseNativeSession, wakeFd: number): Promise<void> {
     this.#startDispatcher(NO_DEVICE, wakeFd);
     const dispatcher = this.#dispatcher;
-    this.#fs.ctx.deliver = (reply) => native.deliver(reply);
+    this.#fs.ctx.kernelReplies = (reply) => native.deliver(reply);
     this.#fs.init(0);
     this.#reader = native;
     native.open({

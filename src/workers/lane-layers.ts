@@ -84,11 +84,14 @@ export class LaneLayers {
     if (unsound < 0) return unsound;
     const request = this.#decode();
     const result = typeof request === 'number' ? request : this.#ask(request);
-    if (result < 0 && isRelease(ctx.opcode)) this.#release();
+    if (isRelease(ctx.opcode)) this.#release();
     return result;
   }
 
-  /** The kernel sends a release once, whatever it is answered: it is done also where a layer failed. */
+  /**
+   * The kernel sends a release once, whatever it is answered: it is done also where no layer did it.
+   * One that was done is noticed by the fh.
+   */
   #release(): void {
     runOperation(this.#ctx);
     this.#ctx.finish();
@@ -128,15 +131,15 @@ export class LaneLayers {
     if (typeof body === 'number') return body;
     const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
     try {
-      if (body.length > this.#maxReplyBytes) throw new LayerMistake('the answer is too long');
+      if (bytes.length > this.#maxReplyBytes) throw new LayerMistake('the answer is too long');
       this.#owed.deliver(ctx.opcode, bytes);
     } catch (error) {
       reportMistake(ctx.report, this.#outermost, request.operation, error);
       return -ERRNO.EIO;
     }
-    ctx.u8.set(body, ctx.out);
+    ctx.u8.set(bytes, ctx.out);
     noteDelivered(ctx, ctx.opcode, bytes);
-    return body.length;
+    return bytes.length;
   }
 }
 

@@ -17,6 +17,7 @@ import {
   HAND_OVER,
   LOCK_WAIT,
   type LogLevel,
+  type ReplyTaker,
   type Report,
 } from '../shared/passthrough/context.ts';
 import {
@@ -55,12 +56,10 @@ export type LaneMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'handOver'; readonly slot: number }
-  /** The reply to a request, where there is no connection to write it to. */
-  | { readonly kind: 'reply'; readonly reply: Uint8Array }
+  /** A reply that is for no connection: see Context.layerReplies and kernelReplies. */
+  | { readonly kind: 'reply'; readonly reply: Uint8Array; readonly isOfLayer: boolean }
   /** A lock on this inode was given up. */
   | { readonly kind: 'unlocked'; readonly inode: number }
-  /** The whole reply to a request that an asynchronous layer made. */
-  | { readonly kind: 'layerReply'; readonly bytes: Uint8Array }
   /** A SETLKW was answered while others wait. */
   | {
       readonly kind: 'lockAnswered';
@@ -99,14 +98,14 @@ class Lane {
       },
       onUnlocked: (inode) => this.#tell({ kind: 'unlocked', inode }),
     });
-    if (task.answersLayers === true) this.#ctx.takeReply = (length) => this.#tellLayerReply(length);
+    if (task.answersLayers === true) this.#ctx.layerReplies = this.#replyTeller(true);
     const layers = makeLayers?.(this.#ctx);
     this.#run = layers === undefined ? runOperation : () => layers.run();
   }
 
   run(): void {
     this.#ctx.fuseFd = this.#task.fuseFd;
-    if (this.#task.fuseFd < 0) this.#ctx.deliver = (reply) => this.#tellReply(reply);
+    if (this.#task.fuseFd < 0) this.#ctx.kernelReplies = this.#replyTeller(false);
     const { journal } = this.#ctx.tables;
     journal.setThreadId(ownThreadId());
     dropOwnGroups(this.#ctx);
@@ -129,14 +128,12 @@ class Lane {
     this.#task.port.postMessage(message);
   }
 
-  #tellReply(reply: Uint8Array): boolean {
-    this.#tell({ kind: 'reply', reply });
-    return true;
-  }
-
-  #tellLayerReply(lengthBytes: number): void {
-    const { u8, reply } = this.#ctx;
-    this.#tell({ kind: 'layerReply', bytes: u8.slice(reply, reply + lengthBytes) });
+  /** Main knows whether somebody waits. */
+  #replyTeller(isOfLayer: boolean): ReplyTaker {
+    return (reply) => {
+      this.#tell({ kind: 'reply', reply, isOfLayer });
+      return true;
+    };
   }
 
   #hasWork(): boolean {

@@ -180,3 +180,15 @@ suite('answers as values', () => {
     });
   }
 });
+
+suite('answers that are none', () => {
+  test('an entry of a directory with the cookie of its beginning', () => {
+    const fixed = struct(s.READ_IN, { size: 4096 });
+    const request = decodeRequest(message(OP.READDIR, 1, fixed), form);
+    const entry = { name: Buffer.from('a'), ino: 1n, type: 4, cookie: 0n };
+    assert.throws(
+      () => encodeAnswer(request, [entry]),
+      /cookie is 0, and has to be that of the entry/,
+    );
+  });
+});

@@ -10,7 +10,17 @@ import { tempDirs } from '../harness/temp-dir.ts';
 const PROGRAM = fileURLToPath(new URL('./program.js', import.meta.url));
 const TIMEOUT_MS = 40_000;
 const EIO = 'Input/output error';
-const FILES = ['hangs', 'throws', 'text', 'never', 'late', 'outside', 'mutates', 'foreign'];
+const FILES = [
+  'hangs',
+  'throws',
+  'text',
+  'never',
+  'late',
+  'outside',
+  'mutates',
+  'foreign',
+  'floods',
+];
 
 type Facts = Readonly<Record<string, unknown>>;
 
@@ -60,7 +70,7 @@ suite('layers on a mount', () => {
     const { facts, said } = await play('main');
     assert.deepEqual(
       facts['tried'],
-      'throws text never late outside'.split(' ').map((name) => `${name}=${EIO}`),
+      'throws text never late outside unheard floods'.split(' ').map((name) => `${name}=${EIO}`),
     );
     assert.equal(facts['lives'], 'herenew\n');
     assertSaid(said, /layer bad-async, lookup: answered EIO: it threw Error: boom/);
@@ -68,6 +78,7 @@ suite('layers on a mount', () => {
     assertSaid(said, /layer bad-async, lookup: answered EIO: .*the entry is a string/);
     assertSaid(said, /layer bad-async, lookup: it answered after its deadline/);
     assertSaid(said, /layer bad-async, getxattr: it answered twice/);
+    assert.equal(facts['handles'], 0, 'a release is done whether or not the layer passes it on');
   });
 
   test('that do nothing change nothing, and keep nothing', async () => {

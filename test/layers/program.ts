@@ -74,10 +74,24 @@ const badAsync: AsyncLayer = {
         return answer;
       case 'outside':
         return request.name.readUInt32LE(1000) as never;
+      case 'unheard':
+        // Nobody hears of its failure: by itself it would end the process.
+        next.lookup({ ...request, name: 'text' as never });
+        return Errno.EIO;
+      case 'floods':
+        return (
+          await Promise.all(
+            Array(2000)
+              .fill(0)
+              .map(() => next.getattr(request)),
+          )
+        )[0] as never;
       default:
         return answer;
     }
   },
+  // Answers well, and forgets what is below.
+  release: () => 0,
   getxattr(request, next) {
     if (request.name.toString() !== 'user.twice') return next.getxattr(request);
     const answersTwice = {
@@ -101,7 +115,10 @@ const SCENES: Readonly<Record<string, () => Promise<object>>> = {
   },
   async main() {
     const mounted = await start([badAsync]);
-    const result = await outcomes('throws text never late outside'.split(' '), mounted);
+    const result = await outcomes(
+      'throws text never late outside unheard floods'.split(' '),
+      mounted,
+    );
     await shell('getfattr -n user.twice "$1/f" 2>/dev/null; true');
     await sleep(3 * LAYER_TIMEOUT_MS);
     await mounted.unmount();

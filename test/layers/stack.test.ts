@@ -150,6 +150,11 @@ suite('layers that cannot be', () => {
     ['no path', [{ module: '' }], /module is no path/],
     ['no list', 'text', /give an array/],
     [
+      'options that cannot be copied',
+      [{ module: new URL('./bad-layer.js', import.meta.url), options: () => 1 }],
+      /bad-layer.js: its options cannot be copied to the lanes/,
+    ],
+    [
       'the order',
       [{ module: new URL('./bad-layer.js', import.meta.url) }, { name: 'x' }],
       /x comes after a module/,

@@ -109,7 +109,7 @@ export class Dispatcher {
     this.#layered = layers.layered;
   }
 
-  /** Takes a request that an asynchronous layer makes: its reply goes to Context.takeReply. */
+  /** Takes a request that an asynchronous layer makes: its reply goes to Context.layerReplies. */
   submit(message: Uint8Array): void {
     const ctx = this.#ctx;
     ctx.u8.set(message, this.receiveAt());
@@ -133,6 +133,11 @@ export class Dispatcher {
   /** Whether main keeps so much that it has to stop reading. */
   isFull(): boolean {
     return this.#parking.isFull() || this.#asyncLayers?.isFull() === true;
+  }
+
+  /** Whether asynchronous layers have requests, which they go on with in the event loop. */
+  needsLoop(): boolean {
+    return this.#asyncLayers !== undefined && this.#asyncLayers.inFlight() > 0;
   }
 
   parked(): number {

@@ -25,10 +25,8 @@ export interface LaneEvents {
   onUnlocked(inode: number): void;
   /** A lane has answered a SETLKW. */
   onLockAnswered(uniqueLo: number, uniqueHi: number, isGranted: boolean): void;
-  /** A request of an asynchronous layer has its reply. */
-  onLayerReply(bytes: Uint8Array): void;
-  /** A lane has answered a request, where there is no connection to write replies to. */
-  onReply(reply: Uint8Array): void;
+  /** A lane has answered a request that is of no connection: see Context.layerReplies and kernelReplies. */
+  onReply(reply: Uint8Array, isOfLayer: boolean): void;
   onReport(level: LogLevel, key: string, text: string): void;
   /** A lane died and was started again; its slot is free. */
   onRestart(): void;
@@ -202,13 +200,10 @@ export class Lanes {
         this.#handOver(message.slot);
         break;
       case 'reply':
-        this.#events.onReply(message.reply);
+        this.#events.onReply(message.reply, message.isOfLayer);
         break;
       case 'unlocked':
         this.#events.onUnlocked(message.inode);
-        break;
-      case 'layerReply':
-        this.#events.onLayerReply(message.bytes);
         break;
       case 'lockAnswered':
         this.#events.onLockAnswered(message.uniqueLo, message.uniqueHi, message.isGranted);

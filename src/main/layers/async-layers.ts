@@ -36,6 +36,9 @@ export const ASYNC_RUNNING_LIMIT = 128;
 /** So many more wait, or so many bytes; then main stops reading. */
 export const ASYNC_WAITING_LIMIT = 1024;
 export const ASYNC_WAITING_BYTES_LIMIT = 64 * 1024 * 1024;
+/** Calls below that are under way for one request. */
+const CALLS_BELOW_LIMIT = 1024;
+const LARGEST_CALL = 0x7fffffff;
 
 export interface AsyncSettings {
   readonly ctx: Context;
@@ -62,6 +65,8 @@ class Visit {
   isAnswered = false;
   /** Answered because its caller was killed: what the layer answers later is no mistake. */
   isCancelled = false;
+  /** For RELEASE and RELEASEDIR: whether a call below has closed the handle. */
+  isReleased = false;
   /** The layer that was entered last, for the log. */
   place = 0;
   /** Calls to the file system below that are under way; the deadline counts without them. */
@@ -101,7 +106,10 @@ class Next extends Methods {
   protected override call(operation: OperationName, given: FsRequest): Promise<unknown> {
     const isSame = typeof given === 'object' && given?.operation === operation;
     const request = isSame ? given : ({ ...(given as object), operation } as FsRequest);
-    return this.#owner.call(this.#visit, this.#place, request);
+    const answer = this.#owner.call(this.#visit, this.#place, request);
+    // A layer that does not wait for it must not end the process, as a rejection nobody hears does.
+    answer.catch(() => undefined);
+    return answer;
   }
 }
 
@@ -229,6 +237,11 @@ export class AsyncLayers {
     if (this.#settings.settled.own !== undefined) return answerOfNobody(request);
     // It was given up: what it asks for now nobody waits for.
     if (visit.isAnswered) return Errno.EIO;
+    if (visit.below >= CALLS_BELOW_LIMIT) {
+      throw new LayerMistake(
+        `more than ${CALLS_BELOW_LIMIT} calls below at once; await some of them`,
+      );
+    }
     visit.below++;
     try {
       return await this.#submit(visit, request);
@@ -247,8 +260,7 @@ export class AsyncLayers {
     if (message.length > this.#settings.ctx.tables.slots.largeMessageBytes()) {
       throw new LayerMistake(`the request to ${request.operation} is longer than max_write allows`);
     }
-    this.#lastCall = (this.#lastCall + 1) & 0x7fffffff;
-    const id = this.#lastCall;
+    const id = this.#nextCall();
     message.writeInt32LE(id, IN_HEADER.unique);
     message.writeInt32LE(OWN_UNIQUE_HI, IN_HEADER.unique + 4);
     return new Promise((resolve) => {
@@ -257,7 +269,14 @@ export class AsyncLayers {
     });
   }
 
-  /** The kernel sends a release once, whatever it is answered: it is done also where a layer failed. */
+  /** A number for a call: 0 is that of #release(), and a call may wait for a lock for long. */
+  #nextCall(): number {
+    do this.#lastCall = this.#lastCall === LARGEST_CALL ? 1 : this.#lastCall + 1;
+    while (this.#calls.has(this.#lastCall));
+    return this.#lastCall;
+  }
+
+  /** The kernel sends a release once, whatever it is answered: it is done also where no layer did it. */
   #release(message: Buffer): void {
     if (this.#settings.settled.own !== undefined) return;
     message.writeInt32LE(0, IN_HEADER.unique);
@@ -265,20 +284,24 @@ export class AsyncLayers {
     this.#settings.submit(message);
   }
 
-  /** The reply to a message of submit(). The first one counts. */
-  settle(reply: Uint8Array): void {
+  /**
+   * The reply to a message of submit(). The first one counts.
+   * @returns whether the call is known: what the reply hands over is looked after here then
+   */
+  settle(reply: Uint8Array): boolean {
     const bytes = Buffer.from(reply.buffer, reply.byteOffset, reply.length);
     const id = bytes.readInt32LE(OUT_HEADER.unique);
     const waiting = this.#calls.get(id);
-    if (waiting === undefined) return;
+    if (waiting === undefined) return false;
     this.#calls.delete(id);
     const { visit, request, resolve } = waiting;
     const error = bytes.readInt32LE(OUT_HEADER.error);
     if (error < 0) {
       resolve(isErrno(error) ? error : Errno.EIO);
-      return;
+      return true;
     }
     const body = bytes.subarray(OUT_HEADER.SIZE);
+    if (isReleaseOf(request, visit.request)) visit.isReleased = true;
     visit.owed.add(opcodeFor(request), body);
     // The answer to the kernel was given already: nobody will take this.
     if (visit.isAnswered) visit.owed.giveBack(this.#settings.ctx);
@@ -287,6 +310,7 @@ export class AsyncLayers {
     } catch {
       resolve(Errno.EOVERFLOW);
     }
+    return true;
   }
 
   /** The unique ids of calls below that were made for a request of the kernel. */
@@ -351,7 +375,7 @@ export class AsyncLayers {
     visit.isAnswered = true;
     this.#settings.answer(visit.message, visit.receivedUs, result);
     visit.owed.giveBack(this.#settings.ctx);
-    if (result < 0 && isRelease(visit.opcode)) this.#release(visit.message);
+    if (isRelease(visit.opcode) && !visit.isReleased) this.#release(visit.message);
     if (visit.request !== undefined) endRequest(visit.request);
   }
 
@@ -416,6 +440,12 @@ function opcodeFor(request: FsRequest): number {
 
 function isRelease(opcode: number): boolean {
   return opcode === OP.RELEASE || opcode === OP.RELEASEDIR;
+}
+
+/** Whether a call below closes what the kernel wants closed. */
+function isReleaseOf(call: FsRequest, request: FsRequest): boolean {
+  if (call.operation !== 'release' && call.operation !== 'releasedir') return false;
+  return call.operation === request.operation && call.fh === request.fh;
 }
 
 /** Awaits what a layer answered. @param onSecond is told of each answer after the first */

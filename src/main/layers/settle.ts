@@ -61,7 +61,7 @@ export async function settleLayers(
   const modules: ModuleToLoad[] = [];
   const asyncLayers: AsyncLayer[] = [];
   for (const layer of layers as readonly (AsyncLayer | LayerModule)[]) {
-    if (isModule(layer)) modules.push({ url: urlOf(layer.module), options: layer.options });
+    if (isModule(layer)) modules.push(moduleOf(layer));
     else {
       checkLayer(`layer ${asyncLayers.length}`, layer);
       asyncLayers.push(layer as AsyncLayer);
@@ -99,6 +99,18 @@ function seesData(layer: AsyncLayer | Layer | OwnFileSystem): boolean {
 
 function isModule(layer: unknown): layer is LayerModule {
   return typeof layer === 'object' && layer !== null && 'module' in layer;
+}
+
+function moduleOf({ module, options }: LayerModule): ModuleToLoad {
+  const url = urlOf(module);
+  try {
+    structuredClone(options);
+  } catch (cause) {
+    throw optionError(
+      `layer ${url}: its options cannot be copied to the lanes (${(cause as Error).message}); give plain values and SharedArrayBuffer`,
+    );
+  }
+  return { url, options };
 }
 
 function urlOf(module: string | URL): string {

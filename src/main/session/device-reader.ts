@@ -19,6 +19,8 @@ export interface RequestSink {
   handle(): void;
   /** Whether reading should stop for now. */
   isFull(): boolean;
+  /** Whether answers are due that only the event loop brings: to wait here would hold them up. */
+  needsLoop(): boolean;
 }
 
 /** Where requests come from. */
@@ -94,7 +96,7 @@ export class DeviceReader implements RequestSource {
         this.pause();
         return;
       }
-      if (isEmpty && !this.#wait.forNext(untilUs)) return;
+      if (isEmpty && (this.#sink.needsLoop() || !this.#wait.forNext(untilUs))) return;
       const count = read(this.#fd, this.#sink.receiveAddress(), this.#sink.receiveBytes);
       if (count > 0) {
         this.#sink.handle();

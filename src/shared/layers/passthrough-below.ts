@@ -59,6 +59,8 @@ export class PassthroughBelow extends Methods {
   }
 
   protected override call(operation: OperationName, request: FsRequest): unknown {
+    // A layer has caught what says so: what it does now would be done twice.
+    if (this.outcome < 0) throw BEGIN_AGAIN;
     if (request === this.#current && request.operation === operation) {
       return this.#run(operation, request);
     }

@@ -194,6 +194,8 @@ function encodeDirent(w: Writer, value: Dirent, withEntries: boolean): Buffer {
   const at = withEntries ? s.DIRENTPLUS.dirent : 0;
   record.big64(at + s.DIRENT.ino, dirent.ino, 'ino');
   record.big64(at + s.DIRENT.off, dirent.cookie, 'cookie');
+  // By it the kernel would begin the directory again, for ever.
+  if (dirent.cookie === 0n) record.fail('cookie', dirent.cookie, 'that of the entry, not 0n');
   record.u32(at + s.DIRENT.namelen, name.length, 'name');
   record.u32(at + s.DIRENT.type, dirent.type, 'type');
   record.bytes.set(name, at + s.DIRENT.name);

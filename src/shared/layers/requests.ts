@@ -615,7 +615,7 @@ export function encodeRequest<O extends OperationName>(
   const fixed = new Writer(fixedBytes, `the request to ${operation}`);
   const rest = codec.encode(fixed, request);
   const header = headerOf(operation, opcode, request);
-  const extensions = request.caller.extensions ?? NO_BYTES;
+  const extensions = request.caller?.extensions ?? NO_BYTES;
   const message = Buffer.concat([header, fixed.bytes, ...rest, extensions]);
   message.writeUInt32LE(message.length, s.IN_HEADER.len);
   return message;

@@ -32,6 +32,12 @@ export const LOCK_WAIT = -0x10002;
 /** In the high word of a unique id: the request is no kernel's, whose ids do not get so far. */
 export const OWN_UNIQUE_HI = 1 << 30;
 
+/**
+ * Takes a whole reply, header and all, in the place of /dev/fuse; the bytes are its own from then on.
+ * @returns false if nobody waits for it any more
+ */
+export type ReplyTaker = (reply: Uint8Array) => boolean;
+
 /** Offsets in a thread's scratch memory. */
 export const SCRATCH = {
   STATX: 0,
@@ -138,15 +144,12 @@ export class Context {
   /** The connection to the kernel; -1 while there is none. */
   fuseFd = -1;
   /**
-   * Takes replies to requests with OWN_UNIQUE_HI, so many bytes of the reply buffer. Undefined where no
-   * asynchronous layer makes any, as it is without layers.
+   * Takes the replies to requests that asynchronous layers make, which have OWN_UNIQUE_HI; undefined
+   * where none makes any, as it is without layers.
    */
-  takeReply: ((lengthBytes: number) => void) | undefined;
-  /**
-   * Who takes whole replies where there is no connection to write them to; undefined where there is.
-   * @returns false if the request was answered before
-   */
-  deliver: ((reply: Uint8Array) => boolean) | undefined;
+  layerReplies: ReplyTaker | undefined;
+  /** Takes all other replies where there is no connection to write them to; undefined where there is. */
+  kernelReplies: ReplyTaker | undefined;
   /** Set when this thread may not go on: its privileges could not be restored. */
   isUnsafe = false;
 

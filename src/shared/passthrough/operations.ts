@@ -185,17 +185,23 @@ export function putReplyHeader(ctx: Context, result: number): number {
  * @returns whether the kernel took it
  */
 export function reply(ctx: Context, fuseFd: number, result: number): boolean {
-  if (ctx.takeReply !== undefined && isOwnRequest(ctx)) return replyToLayer(ctx, fuseFd, result);
-  ctx.tracer?.reply(ctx, result);
   // Before the reply: what the caller does next must not go by the old mode.
-  if (ctx.isStale && ctx.deliver === undefined) invalidateAttributes(ctx, fuseFd);
+  if (ctx.isStale && ctx.kernelReplies === undefined) invalidateAttributes(ctx, fuseFd);
+  // No kernel knows of these, and neither trace nor statistics count them.
+  if (ctx.layerReplies !== undefined && isOwnRequest(ctx)) {
+    return ctx.layerReplies(wholeReply(ctx, result));
+  }
+  ctx.tracer?.reply(ctx, result);
   const row = ROW_BY_OPCODE[ctx.opcode];
   countReply(ctx.tables.stats, row, result, nowUs() - ctx.receivedUs);
-  if (ctx.deliver !== undefined) {
-    const length = putReplyHeader(ctx, result);
-    return ctx.deliver(ctx.u8.slice(ctx.reply, ctx.reply + length));
-  }
+  if (ctx.kernelReplies !== undefined) return ctx.kernelReplies(wholeReply(ctx, result));
   return ctx.entry < 0 ? replyToDevice(ctx, fuseFd, result) : replyInEntry(ctx, result);
+}
+
+/** The reply as a message of its own, for who takes it in the place of the kernel. */
+function wholeReply(ctx: Context, result: number): Uint8Array {
+  const length = putReplyHeader(ctx, result);
+  return ctx.u8.slice(ctx.reply, ctx.reply + length);
 }
 
 /** The kernel waits for the reply whatever befalls the caller: it takes it, or the mount is gone. */
@@ -227,13 +233,7 @@ function replyToDevice(ctx: Context, fuseFd: number, result: number): boolean {
   }
 }
 
-/** Answers a request that an asynchronous layer made, and no kernel knows. */
-function replyToLayer(ctx: Context, fuseFd: number, result: number): boolean {
-  if (ctx.isStale && ctx.deliver === undefined) invalidateAttributes(ctx, fuseFd);
-  ctx.takeReply?.(putReplyHeader(ctx, result));
-  return true;
-}
-
+/** Whether an asynchronous layer made it. */
 function isOwnRequest(ctx: Context): boolean {
   return (ctx.uniqueHi() & OWN_UNIQUE_HI) !== 0;
 }

@@ -17,6 +17,8 @@ export interface OpenFile {
 /** How libfuse 2.9 names them: its number of the node, and a counter. */
 const HIDDEN_NAME = /^\.fuse_hidden[0-9a-f]{8}([0-9a-f]{8})$/;
 const LARGEST_NUMBER = 0x7fffffff;
+/** libfuse's threads may come with their counts in another order than they took them: so far apart. */
+const COUNTS_APART = 256;
 
 export class OpenFiles {
   readonly #byNumber = new Map<number, OpenFile>();
@@ -24,6 +26,8 @@ export class OpenFiles {
   readonly #hidden = new Map<string, Node>();
   #lastNumber = 0;
   #lastHiddenCount = 0;
+  /** Counts that libfuse has used, of those that are not too far behind the last one. */
+  readonly #usedCounts = new Set<number>();
 
   /** Enters an open file. @returns its number: 0 would mean none */
   add(file: OpenFile): number {
@@ -66,13 +70,19 @@ export class OpenFiles {
    * calls a file by an earlier name of this form renames it.
    */
   isHiding(name: string): boolean {
-    const count = HIDDEN_NAME.exec(name)?.[1];
-    return count !== undefined && Number.parseInt(count, 16) > this.#lastHiddenCount;
+    const count = hiddenCount(name);
+    const isRecent = count > this.#lastHiddenCount - COUNTS_APART;
+    return count > 0 && isRecent && !this.#usedCounts.has(count);
   }
 
   /** A file has lost its last name here; `node` keeps its lookup until the file is closed. */
   hide(name: string, node: Node): void {
-    this.#lastHiddenCount = Number.parseInt(HIDDEN_NAME.exec(name)?.[1] ?? '0', 16);
+    const count = hiddenCount(name);
+    this.#lastHiddenCount = Math.max(this.#lastHiddenCount, count);
+    this.#usedCounts.add(count);
+    for (const used of this.#usedCounts) {
+      if (used <= this.#lastHiddenCount - COUNTS_APART) this.#usedCounts.delete(used);
+    }
     this.#hidden.set(name, node);
   }
 
@@ -80,4 +90,9 @@ export class OpenFiles {
   hidden(name: string): Word | undefined {
     return this.#hidden.get(name)?.id;
   }
+}
+
+/** The counter in a name by which libfuse hides a file; 0 in others. */
+function hiddenCount(name: string): number {
+  return Number.parseInt(HIDDEN_NAME.exec(name)?.[1] ?? '0', 16);
 }
