@@ -60,7 +60,7 @@ const TICK_MS = 2;
 /** After so many ticks without a call it sleeps until the next one. */
 const IDLE_TICKS = 50;
 /** Bounds a sleep: a wake-up that went astray costs no more than this. */
-const SLEEP_MS = 1000;
+const SLEEP_MS = 2000;
 const POLL_MS = 500;
 /** Requests kept for main at the most, and their bytes, but for the last one; then the kernel queues. */
 const MOST_KEPT = 1024;
@@ -124,7 +124,8 @@ class Deputy {
     while (!receiver.isStopping()) {
       if (idleTicks >= IDLE_TICKS) {
         receiver.sleepIfIdle(SLEEP_MS);
-        idleTicks = 0;
+        // One look, and it sleeps again where nothing but the time has woken it.
+        idleTicks = IDLE_TICKS - 1;
       }
       const calls = receiver.calls();
       receiver.pause(TICK_MS);
@@ -197,9 +198,9 @@ class Deputy {
     const { journal } = ctx.tables;
     const note = this.#receiver.receiveSlot() + 1;
     const count = read(this.#task.fuseFd, ctx.address(at), room);
-    // No call since the read: a request that was read is noted, and answered by main if we die with it.
-    if (count > 0) journal.cells[journal.itemAt] = note;
     if (count > 0) {
+      // No call since the read: a request that was read is noted, and answered by main if we die with it.
+      journal.cells[journal.itemAt] = note;
       this.#take(at);
       journal.cells[journal.itemAt] = 0;
       return true;

@@ -69,7 +69,7 @@ export type LaneMessage =
     };
 
 /** Bounds a sleep: a wake-up that went astray costs no more than this. */
-const SLEEP_MS = 500;
+const SLEEP_MS = 2000;
 
 class Lane {
   readonly #task: LaneTask;
