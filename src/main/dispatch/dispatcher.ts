@@ -135,9 +135,9 @@ export class Dispatcher {
     return this.#parking.isFull() || this.#asyncLayers?.isFull() === true;
   }
 
-  /** Whether asynchronous layers have requests, which they go on with in the event loop. */
+  /** Whether others have requests: what they want of main comes through the event loop. */
   needsLoop(): boolean {
-    return this.#asyncLayers !== undefined && this.#asyncLayers.inFlight() > 0;
+    return this.inFlight() > 0;
   }
 
   parked(): number {
