@@ -327,7 +327,7 @@ export const OPTIONS = {
   },
   uringDepth: {
     name: 'uring_depth',
-    group: 'Sizes and limits',
+    group: 'io_uring',
     kind: 'count',
     default: 16,
     min: 1,
@@ -336,7 +336,7 @@ export const OPTIONS = {
   },
   uringMemory: {
     name: 'uring_memory',
-    group: 'Sizes and limits',
+    group: 'io_uring',
     kind: 'size',
     default: 256 * MIB,
     min: PAGE_BYTES,

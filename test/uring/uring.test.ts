@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { NO_CPU, shareOut } from '../../src/main/session/uring.ts';
 import { Client, mountHanging } from '../faults/hanging.ts';
@@ -10,6 +11,7 @@ import { startMount } from '../harness/mount.ts';
 import { cliPath } from '../harness/paths.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
+import { everyOptionIsTested, optionTest } from '../options/by-option.ts';
 import { startUring, switchOn } from './engine.ts';
 
 const TIME_LIMIT = { timeout: 60_000 };
@@ -73,6 +75,39 @@ test('requests come by io_uring, and status says so', TIME_LIMIT, async (t) => {
   await runOk('sh', ['-c', 'rm -rf "$1"/*', 'sh', mount.mountpoint]);
   await settle(mount, start);
   await mount.stop();
+});
+
+/** What the log says of a mount with these flags; undefined: skipped. */
+async function engaged(
+  t: TestContext,
+  ...flags: string[]
+): Promise<{ depth: number; memoryBytes: number } | undefined> {
+  const reason = switchOn();
+  if (reason !== undefined) {
+    t.skip(reason);
+    return undefined;
+  }
+  const [source] = (await tempDirs('source')) as [string];
+  writeFileSync(join(source, 'file'), 'here');
+  const mount = await startUring({ source, flags });
+  const { stdout } = await runOk('cat', [join(mount.mountpoint, 'file')]);
+  assert.equal(stdout, 'here');
+  const line = mount.logs.find(({ msg }) => msg === 'requests come by io_uring');
+  await mount.stop();
+  return line as unknown as { depth: number; memoryBytes: number };
+}
+
+optionTest('uringDepth', 'so many entries for each CPU', async (t) => {
+  const plan = await engaged(t, '--uring-depth=3');
+  if (plan !== undefined) assert.equal(plan.depth, 3);
+});
+
+optionTest('uringMemory', 'the buffers keep the bound, with fewer entries', async (t) => {
+  const bound = 4 * availableParallelism() * 2 * (1 << 20);
+  const plan = await engaged(t, `--uring-memory=${bound}`, '--uring-depth=64');
+  if (plan === undefined) return;
+  assert.ok(plan.memoryBytes <= bound, JSON.stringify(plan));
+  assert.ok(plan.depth < 64, JSON.stringify(plan));
 });
 
 test('a read that hangs delays none of 64 requests of its CPU', TIME_LIMIT, async (t) => {
@@ -196,3 +231,5 @@ test(
     }
   },
 );
+
+everyOptionIsTested('io_uring');
