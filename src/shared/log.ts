@@ -1,5 +1,6 @@
 /** Logs: JSON lines, or text for people at a terminal. Written synchronously, so none are lost. */
-import { openSync } from 'node:fs';
+import { fstatSync, openSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { isatty } from 'node:tty';
 import pino from 'pino';
 import { prettyFactory } from 'pino-pretty';
@@ -120,9 +121,27 @@ export function mountIdOf(logger: Logger): string {
   return String(logger.bindings()['mount']);
 }
 
+/**
+ * Log files by path. A descriptor is never closed, since threads may write to it after their mount has
+ * ended: so all mounts of a process share it.
+ */
+const logFiles = new Map<string, number>();
+
+/** Whether a path still leads to an open file, or to another one after a rotation. */
+function isSameFile(fd: number, path: string): boolean {
+  const there = statSync(path, { throwIfNoEntry: false });
+  const { dev, ino } = fstatSync(fd);
+  return there?.dev === dev && there.ino === ino;
+}
+
 function openLogFile(path: string): number {
+  const file = resolve(path);
   try {
-    return openSync(path, 'a', 0o640);
+    const known = logFiles.get(file);
+    if (known !== undefined && isSameFile(known, file)) return known;
+    const fd = openSync(file, 'a', 0o640);
+    logFiles.set(file, fd);
+    return fd;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new SluiceError(

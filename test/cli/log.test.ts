@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { describeFailure, EXIT_MEANINGS, oneLine, SluiceError } from '../../src/shared/errors.ts';
-import { createLogger, type LoggerSettings, logOnce, mountIdOf } from '../../src/shared/log.ts';
+import {
+  createLogger,
+  type LoggerSettings,
+  logOnce,
+  logSinkOf,
+  mountIdOf,
+} from '../../src/shared/log.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-log-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -60,6 +66,15 @@ test('a log on a full disk fails nobody', () => {
     // The second one meets the first, which waits.
     for (let i = 0; i < 3; i++) logger.warn('hello');
   }
+});
+
+test('loggers of one file share its descriptor, until the file is another one', () => {
+  const given = settings();
+  const open = () => logSinkOf(createLogger(given))?.fd;
+  const first = open();
+  assert.equal(open(), first);
+  renameSync(given.logFile, `${given.logFile}.1`);
+  assert.notEqual(open(), first);
 });
 
 test('the id can be read back', () => {
