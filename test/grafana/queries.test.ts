@@ -43,6 +43,9 @@ const QUIET = new Set([
   'Scrapes that fail: __auto',
   // Only where the kernel passes reads and writes through.
   'Opens by data path: {{outcome}}',
+  // Only with engine=uring.
+  'Restarts of lanes, and exceptions: queues restarted',
+  'Memory: buffers of io_uring, at most',
 ]);
 
 function hasNumber(series: readonly Series[]): boolean {
