@@ -437,7 +437,7 @@ class Mount implements Daemon {
       settled,
       maxReplyBytes: memory.geometry.maxReplyBytes,
       submit: (message) => dispatcher.submit(message),
-      answer: (header, receivedUs, result) => dispatcher.answerLayered(header, receivedUs, result),
+      answer: (header, receivedUs, result) => dispatcher.answerKept(header, receivedUs, result),
       onRoom: () => this.#pump(),
     });
     ctx.layerReplies = (reply) => layers.settle(reply);
@@ -629,7 +629,7 @@ class Mount implements Daemon {
         readOnly: this.#options.readOnly,
         connection: this.#device?.connection ?? null,
         how: this.#device?.how ?? null,
-        engine: this.#native === undefined ? this.#uring.report().engine : this.#options.engine,
+        engine: this.#engine(),
         negotiated: this.#negotiated,
         queues: this.#isInitialised && this.#native === undefined ? this.#uring.report() : null,
       }),
@@ -650,6 +650,11 @@ class Mount implements Daemon {
       unmountUnlessBusy: (timeoutMs) => this.#unmountUnlessBusy(timeoutMs),
       logger: this.#logger,
     };
+  }
+
+  /** By which way requests come, as far as that is decided. */
+  #engine(): MountOptions['engine'] {
+    return this.#native === undefined ? this.#uring.report().engine : this.#options.engine;
   }
 
   #state(): 'starting' | 'serving' | 'stopping' {
@@ -772,7 +777,7 @@ class Mount implements Daemon {
       protocol: `7.${minor}`,
       features: [...features].sort().join(' '),
       how: this.#device?.how ?? '',
-      engine: this.#native === undefined ? 'dev' : this.#options.engine,
+      engine: this.#engine(),
     });
   }
 

@@ -89,7 +89,7 @@ export class Dispatcher {
       session.onQueued();
     });
     this.#deadline = new OpDeadline(ctx, fuseFd, this.#parking, (request, error) =>
-      this.#answerKept(request, error),
+      this.answerKept(request.message, request.receivedUs, error),
     );
     this.lockWaits = new LockWaits({
       tryAgain: (wait) => this.#place(wait.mount, wait, nowUs()),
@@ -111,23 +111,18 @@ export class Dispatcher {
 
   /** Takes a request that an asynchronous layer makes: its reply goes to Context.layerReplies. */
   submit(message: Uint8Array): void {
-    const ctx = this.#ctx;
-    ctx.u8.set(message, this.receiveAt());
-    ctx.load(this.receiveAt());
-    ctx.receivedUs = nowUs();
+    this.#loadBytes(message, nowUs());
     this.#toPassthrough();
   }
 
   /**
-   * Answers a request that asynchronous layers have kept.
+   * Answers a request that is not in request memory, but kept by asynchronous layers or by us.
+   * @param message its header at least
    * @param result length of the body in the reply buffer, or -errno
    */
-  answerLayered(header: Uint8Array, receivedUs: number, result: number): void {
-    const ctx = this.#ctx;
-    ctx.u8.set(header.subarray(0, IN_HEADER.SIZE), this.receiveAt());
-    ctx.load(this.receiveAt());
-    ctx.receivedUs = receivedUs;
-    replyOrUndo(ctx, this.#fuseFd, result);
+  answerKept(message: Uint8Array, receivedUs: number, result: number): void {
+    this.#loadBytes(message.subarray(0, IN_HEADER.SIZE), receivedUs);
+    replyOrUndo(this.#ctx, this.#fuseFd, result);
   }
 
   /** Whether main keeps so much that it has to stop reading. */
@@ -152,17 +147,14 @@ export class Dispatcher {
 
   /** Takes a request that the deputy has kept, and traced. */
   handleKept(message: Uint8Array, receivedUs: number): void {
-    const ctx = this.#ctx;
-    ctx.u8.set(message, this.receiveAt());
-    ctx.load(this.receiveAt());
-    ctx.receivedUs = receivedUs;
+    this.#loadBytes(message, receivedUs);
     this.#handleLoaded(undefined);
   }
 
   /** Takes a request that did not come from the device; main alone receives those. */
   take(message: Uint8Array): void {
-    this.#ctx.u8.set(message, this.receiveAt());
-    this.handle();
+    this.#loadBytes(message, nowUs());
+    this.#handleLoaded(this.#ctx.tracer);
   }
 
   /** Takes the request that was read to receiveAt(). A throw is a defect: EIO, and life goes on. */
@@ -171,6 +163,14 @@ export class Dispatcher {
     ctx.load(this.receiveAt());
     ctx.receivedUs = nowUs();
     this.#handleLoaded(ctx.tracer);
+  }
+
+  /** Turns to a request that is elsewhere: it goes where main receives. */
+  #loadBytes(message: Uint8Array, receivedUs: number): void {
+    const ctx = this.#ctx;
+    ctx.u8.set(message, this.receiveAt());
+    ctx.load(this.receiveAt());
+    ctx.receivedUs = receivedUs;
   }
 
   #handleLoaded(tracer: Tracer | undefined): void {
@@ -468,24 +468,15 @@ export class Dispatcher {
     if (!isBeingKilled(parked.request.message.readUInt32LE(IN_HEADER.pid))) return;
     this.#parking.takeByUnique(lo, hi);
     this.#countParked();
-    this.#answerKept(parked.request, -ERRNO.EINTR);
+    this.answerKept(parked.request.message, parked.request.receivedUs, -ERRNO.EINTR);
   }
 
   /** Ends a wait for a lock. @returns whether there was one; else any lane still has its try */
   #interruptLock(lo: number, hi: number): boolean {
     if (!this.#ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS)) return false;
     const wait = this.lockWaits.interrupt(lo, hi);
-    if (wait !== undefined) this.#answerKept(wait, -ERRNO.EINTR);
+    if (wait !== undefined) this.answerKept(wait.message, wait.receivedUs, -ERRNO.EINTR);
     return wait !== undefined;
-  }
-
-  /** Answers a request that is not in request memory: its header goes where main receives. */
-  #answerKept({ message, receivedUs }: KeptRequest, error: number): void {
-    const ctx = this.#ctx;
-    ctx.u8.set(message.subarray(0, IN_HEADER.SIZE), this.receiveAt());
-    ctx.load(this.receiveAt());
-    ctx.receivedUs = receivedUs;
-    replyOrUndo(ctx, this.#fuseFd, error);
   }
 }
 
