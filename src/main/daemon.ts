@@ -58,6 +58,7 @@ import { guardLanes } from './layers/lane-guard.ts';
 import type { SettledLayers } from './layers/settle.ts';
 import { PassthroughFs } from './passthrough-fs.ts';
 import { logScarcity } from './scarcity-log.ts';
+import { type CpuLatency, openCpuLatency } from './session/cpu-latency.ts';
 import { type ConnectionEnd, DeviceReader, type RequestSource } from './session/device-reader.ts';
 import { FuseNativeSession } from './session/fuse-native/session.ts';
 import {
@@ -468,7 +469,8 @@ class Mount implements Daemon {
 
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
-    this.#startDeputy(fuseFd);
+    const cpuLatency = this.#openCpuLatency();
+    this.#startDeputy(fuseFd, cpuLatency);
     this.#startDispatcher(fuseFd, wakeFd);
     const dispatcher = this.#dispatcher;
     const { slots } = this.#fs.ctx.tables;
@@ -479,7 +481,10 @@ class Mount implements Daemon {
       isFull: () => dispatcher.isFull(),
       needsLoop: () => dispatcher.needsLoop(),
     };
-    this.#reader = new DeviceReader(fuseFd, wakeFd, sink, RECEIVE_BATCH, (end) => this.#onEnd(end));
+    const fds = { fuseFd, wakeFd };
+    this.#reader = new DeviceReader(fds, sink, RECEIVE_BATCH, cpuLatency, (end) =>
+      this.#onEnd(end),
+    );
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
@@ -492,6 +497,12 @@ class Mount implements Daemon {
     });
     this.#reader.resume();
     await initialised;
+  }
+
+  #openCpuLatency(): CpuLatency | undefined {
+    const cpuLatency = openCpuLatency(this.#options, this.#fs.ctx.tables.stats, this.#logger);
+    if (cpuLatency !== undefined) this.#closers.push(() => cpuLatency.close());
+    return cpuLatency;
   }
 
   /** Mounts through libfuse, and serves what it calls. */
@@ -545,7 +556,7 @@ class Mount implements Daemon {
    * With one, main makes calls that a disk could delay: only where it may act as callers, too, and where
    * a lane is left when the file system that holds main up holds up another one.
    */
-  #startDeputy(fuseFd: number): void {
+  #startDeputy(fuseFd: number, cpuLatency: CpuLatency | undefined): void {
     if (this.#hooks.ownsProcess !== true || this.#options.lanes < 2) return;
     // What those answer only main can take.
     const { layers } = this.#hooks;
@@ -553,11 +564,16 @@ class Mount implements Daemon {
     const { ctx, memory, traceFd } = this.#fs;
     const returnFd = this.#openEventFd();
     const { watchdog } = this.#hooks;
-    const task = { memory, config: ctx.config, fuseFd, returnFd, traceFd, watchdog };
+    const cpuLatencyFd = cpuLatency?.fd ?? -1;
+    const task = { memory, config: ctx.config, fuseFd, returnFd, cpuLatencyFd, traceFd, watchdog };
     this.#deputy = new Deputy(task, ctx, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
-      onStoodIn: (served) => this.#dispatcher.callers?.add(served),
+      onStoodIn: (served) => {
+        // As the deputy has done: from here it begins anew.
+        cpuLatency?.release();
+        this.#dispatcher.callers?.add(served);
+      },
       onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onLongWait: () => this.#lanes.releaseLocksOfDead(),
       onReport: (level, key, text) => this.#once.log(level, key, {}, text),

@@ -485,6 +485,14 @@ export const METRICS = [
     cells: ['QUEUE_RESTARTS'],
   },
   {
+    name: 'sluice_cpus_awake_seconds_total',
+    type: 'counter',
+    group: 'The mount',
+    help: 'Time for which idle CPUs were kept awake, see cpu_latency',
+    cells: ['CPUS_AWAKE'],
+    scale: MICROSECONDS,
+  },
+  {
     name: 'sluice_max_write_bytes',
     type: 'gauge',
     group: 'The mount',

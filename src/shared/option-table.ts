@@ -298,6 +298,14 @@ export const OPTIONS = {
     group: 'Sizes and limits',
     help: 'have the code of main compiled while the lanes start, which may take half a second; else the first thousand operations do that',
   },
+  cpuLatency: {
+    name: 'cpu_latency',
+    group: 'Sizes and limits',
+    kind: 'enum',
+    values: ['auto', 'low', 'any'],
+    default: 'auto',
+    help: 'low: while requests come one after the other idle CPUs are kept awake (/dev/cpu_dma_latency, root), which saves each request two wake-ups and costs power; auto: the same where there are at most 8 CPUs; any: never',
+  },
   fdBudget: {
     name: 'fd_budget',
     group: 'Sizes and limits',

@@ -361,6 +361,7 @@ export function resolveOptions(
     maxBackground: values.maxBackground,
     lanes: values.lanes,
     warmUp: values.warmUp,
+    cpuLatency: values.cpuLatency,
     fdBudget: values.fdBudget,
     maxInodes: values.maxInodes,
     requestSlots: values.requestSlots,

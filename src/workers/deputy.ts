@@ -20,6 +20,7 @@ import { answerException, replyOrUndo, takeForget } from '../shared/passthrough/
 import { RequestQueue } from '../shared/passthrough/request-queue.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { POLLIN } from '../shared/sys/constants.ts';
+import { CpuLatencyRequest } from '../shared/sys/cpu-latency.ts';
 import { addressOf, poll, read } from '../shared/sys/libc.ts';
 import { feedWatchdog, type ServiceWatchdog } from '../shared/sys/service-manager.ts';
 import { ownThreadId } from '../shared/sys/thread-id.ts';
@@ -31,6 +32,8 @@ export interface DeputyTask {
   readonly fuseFd: number;
   /** An eventfd by which main wants its place back. */
   readonly returnFd: number;
+  /** Of CPU_LATENCY_DEVICE, -1 for none. */
+  readonly cpuLatencyFd: number;
   /** Where trace lines go, -1 for nowhere. */
   readonly traceFd: number;
   /** To be fed while it receives. */
@@ -82,6 +85,7 @@ class Deputy {
   /** Of whom the requests were that it has not told main of. */
   readonly #callers = new CallerTable();
   readonly #pollMs: number;
+  readonly #cpuLatency: CpuLatencyRequest | undefined;
   #fedUs = 0;
   #kept = 0;
   #keptBytes = 0;
@@ -92,6 +96,7 @@ class Deputy {
     this.#task = task;
     this.#pollMs = Math.min(POLL_MS, task.watchdog?.periodMs ?? POLL_MS);
     this.#receiver = new Receiver(task.memory.receiver);
+    if (task.cpuLatencyFd >= 0) this.#cpuLatency = new CpuLatencyRequest(task.cpuLatencyFd);
     this.#lanes = Array.from(
       { length: maxLanes },
       (_, lane) => new ThreadJournal(task.memory.journal, laneThread(lane)),
@@ -152,6 +157,8 @@ class Deputy {
   /** Receives until main wants its place back. */
   #standIn(): void {
     const beganUs = nowUs();
+    // Main cannot take it back while it hangs.
+    this.#cpuLatency?.letSleep();
     this.#requests = 0;
     this.#kept = 0;
     this.#keptBytes = 0;

@@ -72,6 +72,7 @@ test('the defaults of root', () => {
     maxBackground: 64,
     lanes: 4,
     warmUp: true,
+    cpuLatency: 'auto',
     fdBudget: 0,
     maxInodes: 16777216,
     requestSlots: 4096,

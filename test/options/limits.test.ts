@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ERRORS_PER_ROUND } from '../../src/main/warm-up/warm-up.ts';
+import { CPU_LATENCY_DEVICE } from '../../src/shared/sys/cpu-latency.ts';
 import { defer } from '../harness/cleanup.ts';
 import { forceUnmount, readMounts } from '../harness/mountinfo.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
@@ -70,6 +71,25 @@ optionTest(
     await mount.stop();
   },
 );
+
+optionTest('cpuLatency', 'CPUs are kept awake while requests come, if asked for', async (t) => {
+  if (!existsSync(CPU_LATENCY_DEVICE)) return t.skip(`there is no ${CPU_LATENCY_DEVICE}`);
+  if (process.getuid?.() !== 0) return t.skip(`${CPU_LATENCY_DEVICE} needs root`);
+  for (const cpuLatency of ['any', 'low']) {
+    const { mount, sh } = await tracedMount([`--cpu-latency=${cpuLatency}`, '--metrics-port=0']);
+    const awake = async () => (await mount.status())['cpusAwakeSeconds'] as number;
+    await sh('cd $M/d; for i in $(seq 200); do echo > $i; done; rm -f *');
+    const seconds = await awake();
+    if (cpuLatency === 'any') assert.equal(seconds, 0);
+    else assert.ok(seconds > 0 && seconds < LIMIT_WAIT_MS / 1000, String(seconds));
+    // It ends a period after the last request, which is 4 ms.
+    await sleep(200);
+    const later = await awake();
+    await sleep(200);
+    assert.equal(await awake(), later);
+    await mount.stop();
+  }
+});
 
 const MAKE_MANY = (count: number) => `cd $S/d; seq ${count} | xargs touch; cd /`;
 const STAT_ALL = 'cd $M/d; ls -f $S/d | grep -v "^[.]" | xargs stat -c %i > /dev/null; cd /';

@@ -5,6 +5,7 @@
 import { ERRNO } from '../../shared/abi/errno.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { type FdWatcher, read, watchReadable } from '../../shared/sys/libc.ts';
+import type { CpuLatency } from './cpu-latency.ts';
 import { RequestWait } from './request-wait.ts';
 
 /** A turn ends after this at the latest, and a wait of it. */
@@ -41,31 +42,37 @@ export class DeviceReader implements RequestSource {
   readonly #batch: number;
   readonly #onEnd: (end: ConnectionEnd) => void;
   readonly #wait: RequestWait;
+  readonly #cpuLatency: CpuLatency | undefined;
   #watcher: FdWatcher | undefined;
   #hasEnded = false;
 
   /**
-   * @param wakeFd readable when the event loop has something to do that should not wait
+   * @param fds the device, and one that is readable when the event loop has something to do that should not wait
    * @param batch requests per turn of the event loop
+   * @param cpuLatency is told of each turn
    */
   constructor(
-    fd: number,
-    wakeFd: number,
+    fds: { readonly fuseFd: number; readonly wakeFd: number },
     sink: RequestSink,
     batch: number,
+    cpuLatency: CpuLatency | undefined,
     onEnd: (end: ConnectionEnd) => void,
   ) {
-    this.#fd = fd;
+    this.#fd = fds.fuseFd;
     this.#sink = sink;
     this.#batch = batch;
     this.#onEnd = onEnd;
-    this.#wait = new RequestWait(fd, wakeFd);
+    this.#wait = new RequestWait(fds.fuseFd, fds.wakeFd);
+    this.#cpuLatency = cpuLatency;
   }
 
   /** Starts reading, or goes on after a pause. */
   resume(): void {
     if (this.#hasEnded || this.#watcher !== undefined) return;
-    this.#watcher = watchReadable(this.#fd, () => this.#drain());
+    this.#watcher = watchReadable(this.#fd, () => {
+      const requests = this.#drain();
+      this.#cpuLatency?.onTurn(requests);
+    });
   }
 
   /** Stops reading; the kernel queues. */
@@ -87,19 +94,22 @@ export class DeviceReader implements RequestSource {
   /**
    * The next request of somebody who makes one after the other comes a few microseconds after the reply:
    * waiting for it here costs less than a round of the event loop.
+   * @returns how many were handled
    */
-  #drain(): void {
+  #drain(): number {
+    let handled = 0;
     const untilUs = nowUs() + TURN_US;
     let isEmpty = false;
     for (let i = 0; i < this.#batch && !this.#hasEnded; i++) {
       if (this.#sink.isFull()) {
         this.pause();
-        return;
+        return handled;
       }
-      if (isEmpty && (this.#sink.needsLoop() || !this.#wait.forNext(untilUs))) return;
+      if (isEmpty && (this.#sink.needsLoop() || !this.#wait.forNext(untilUs))) return handled;
       const count = read(this.#fd, this.#sink.receiveAddress(), this.#sink.receiveBytes);
       if (count > 0) {
         this.#sink.handle();
+        handled++;
         // Where one comes after the other there is none yet, and looking for it costs a call.
         isEmpty = this.#wait.isWorthwhile;
         continue;
@@ -108,12 +118,13 @@ export class DeviceReader implements RequestSource {
       if (count === -ERRNO.EINTR || count === -ERRNO.ENOENT) continue;
       if (count !== -ERRNO.EAGAIN) {
         this.#end(count);
-        return;
+        return handled;
       }
       // Nothing at all: it was for the deputy, or somebody else has read it.
-      if (i === 0) return;
+      if (i === 0) return 0;
       isEmpty = true;
     }
+    return handled;
   }
 
   #end(error: number): void {

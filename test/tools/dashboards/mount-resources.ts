@@ -300,13 +300,18 @@ export const runtime: Row = {
     graph({
       ...QUARTER,
       title: 'Loop of main',
-      description: 'Share of the time main is at work. Near 100 % main is what limits the mount.',
+      description:
+        'Share of the time main is at work, and idle CPUs are kept awake. Near 100 % main is what limits the mount.',
       unit: 'percentunit',
       max: 1,
       queries: [
         {
           expr: `max(${rate('nodejs_eventloop_active_seconds_total')} / (${rate('nodejs_eventloop_active_seconds_total')} + ${rate('nodejs_eventloop_idle_seconds_total')}))`,
           legend: 'at work',
+        },
+        {
+          expr: `max(${rate('sluice_cpus_awake_seconds_total')})`,
+          legend: 'CPUs kept awake',
         },
       ],
     }),
