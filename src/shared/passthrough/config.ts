@@ -43,6 +43,9 @@ export interface PassthroughConfig {
   readonly mountIdMask: number;
 }
 
+/** More than this is not copied in place: it would keep other requests waiting. */
+export const IN_PLACE_BYTES = 128 * 1024;
+
 /** Who may answer an opcode. */
 export const IN_PLACE = {
   /** Lanes only: layers run there. */

@@ -50,7 +50,7 @@ import {
   pwritev2,
 } from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
-import { NEGOTIATED } from './config.ts';
+import { IN_PLACE_BYTES, NEGOTIATED } from './config.ts';
 import { type Context, DEFER, int64, SCRATCH } from './context.ts';
 import { dropFileCapability } from './file-capability.ts';
 import { handleFd } from './files.ts';
@@ -70,11 +70,16 @@ function iovec(ctx: Context, address: number, sizeBytes: number): number {
   return ctx.scratchAddress(SCRATCH.IOV);
 }
 
+/** Whether an inode's data are memory, with no disk to wait for. */
+function isInMemory({ tables: { inodes, mounts } }: Context, slot: number): boolean {
+  return mounts.fsType(inodes.mount(slot)) === FS_MAGIC.TMPFS;
+}
+
 /** A file's descriptor for READ, WRITE and the like. */
 function fileFd(ctx: Context, fhOffset: number, accessMode: number): number {
   const hasNoHandle = ctx.has(NEGOTIATED.NO_OPEN);
   const waits = hasNoHandle || ctx.tables.handles.waits(ctx.argLo(fhOffset));
-  if (waits && !ctx.mayBlock) return DEFER;
+  if (waits && !ctx.mayBlock && !(ctx.isBold && isInMemory(ctx, ctx.nodeLo))) return DEFER;
   return handleFd(ctx, fhOffset, false, hasNoHandle, accessMode);
 }
 
@@ -138,9 +143,8 @@ function readInPlace(ctx: Context, fd: number, size: number, offset: number | bi
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
   if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) {
-    // Its pages are memory: there is no disk to wait for.
-    const isMemory = mounts.fsType(place) === FS_MAGIC.TMPFS;
-    return ctx.isBold && isMemory ? readBlocking(ctx, fd, size, offset) : DEFER;
+    const mayRead = ctx.isBold && isInMemory(ctx, ctx.nodeLo);
+    return mayRead ? readBlocking(ctx, fd, size, offset) : DEFER;
   }
   let done = 0;
   while (done < size) {
@@ -378,6 +382,7 @@ function copy(ctx: Context): number {
     const sealed = checkSealedWrite(ctx, fdOut, offset, length, false);
     if (sealed < 0) return sealed;
   }
+  if (!ctx.mayBlock && !mayCopyInPlace(ctx, fdIn, fdOut, length)) return DEFER;
   const dropped = dropFileCapability(ctx, fdOut, ctx.argLo(COPY_FILE_RANGE_IN.nodeid_out));
   if (dropped < 0) return dropped;
   const kill = takesSetIds(ctx, fdOut);
@@ -392,6 +397,25 @@ function copy(ctx: Context): number {
   );
   if (kill) endSetIdKill(ctx);
   return count;
+}
+
+/**
+ * Whether a copy is a small one of pages in memory. XFS and Btrfs share blocks instead, and wait until those
+ * are written.
+ */
+function mayCopyInPlace(ctx: Context, fdIn: number, fdOut: number, length: number): boolean {
+  const { inodes, mounts } = ctx.tables;
+  if (!ctx.isBold || hasSetIds(ctx, fdOut)) return false;
+  const offset = ctx.arg64(COPY_FILE_RANGE_IN.off_in);
+  const left = Number(fileSize(ctx, fdIn)) - Number(offset);
+  const size = Math.min(left, length);
+  // The reply buffer has to have room for what is read to it.
+  const limit = Math.min(IN_PLACE_BYTES, ctx.config.maxWriteBytes);
+  if (typeof offset === 'bigint' || size > limit) return false;
+  if (isInMemory(ctx, ctx.nodeLo)) return true;
+  if (mounts.fsType(inodes.mount(ctx.nodeLo)) !== FS_MAGIC.EXT4) return false;
+  // All of it is in the page cache when it can be read from there.
+  return readInPlace(ctx, fdIn, size, offset) >= 0;
 }
 
 function copyTarget(ctx: Context): number {

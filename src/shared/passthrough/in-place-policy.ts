@@ -8,7 +8,15 @@
  */
 import { FATTR_SIZE } from '../abi/flags.ts';
 import { OP, OPCODE_LIMIT } from '../abi/opcodes.ts';
-import { LINK_IN, OPEN_IN, READ_IN, RENAME_IN, SETATTR_IN, WRITE_IN } from '../abi/structs.ts';
+import {
+  COPY_FILE_RANGE_IN,
+  LINK_IN,
+  OPEN_IN,
+  READ_IN,
+  RENAME_IN,
+  SETATTR_IN,
+  WRITE_IN,
+} from '../abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
   O_TRUNC,
@@ -21,9 +29,8 @@ import {
 } from '../sys/constants.ts';
 import { getrusage } from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
-import { IN_PLACE, NEGOTIATED } from './config.ts';
+import { IN_PLACE, IN_PLACE_BYTES, NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
-import { IN_PLACE_BYTES } from './in-place.ts';
 
 /** A call that takes longer was delayed by something: a disk, or another program on our CPU. */
 const SLOW_CALL_US = 1000;
@@ -63,6 +70,8 @@ const QUICK = [
   OP.CREATE,
   OP.READDIRPLUS,
   OP.LSEEK,
+  OP.COPY_FILE_RANGE,
+  OP.COPY_FILE_RANGE_64,
   OP.STATX,
 ];
 
@@ -114,6 +123,9 @@ export class InPlacePolicy {
         return this.#answersSoon(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
       case OP.LINK:
         return this.#answersSoon(ctx.mountOf(ctx.argLo(LINK_IN.oldnodeid)));
+      case OP.COPY_FILE_RANGE:
+      case OP.COPY_FILE_RANGE_64:
+        return this.#answersSoon(ctx.mountOf(ctx.argLo(COPY_FILE_RANGE_IN.nodeid_out)));
       default:
         return true;
     }

@@ -7,12 +7,9 @@ import { OP } from '../abi/opcodes.ts';
 import { READ_IN } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { STAT } from '../stats-layout.ts';
-import { IN_PLACE } from './config.ts';
+import { IN_PLACE, IN_PLACE_BYTES } from './config.ts';
 import type { Context } from './context.ts';
 import { isDeferred, replyOrUndo, runOperation } from './operations.ts';
-
-/** Copying more than this out of the page cache would keep other requests waiting. */
-export const IN_PLACE_BYTES = 128 * 1024;
 
 /** Whether the loaded request, of this backing mount, should be tried before a lane gets it. */
 export function mayTryInPlace(ctx: Context, mount: number): boolean {
