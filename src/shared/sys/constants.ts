@@ -200,6 +200,7 @@ export const LOCK_NB = 4;
 export const LOCK_UN = 8;
 export const F_SETFD = 2;
 export const F_GETFL = 3;
+export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 /** getrusage(2): of the calling thread. */
