@@ -767,7 +767,7 @@ class Mount implements Daemon {
         mountpoint: this.#mountpoint,
         fdBudget: this.#fs.ctx.tables.fds.budget,
         kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
-        engine: this.#options.engine,
+        engine: agreed.features.has('OVER_IO_URING') ? 'uring' : this.#engine(),
       },
       'negotiated',
     );
