@@ -6,6 +6,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
+import { RELEASE_IN } from '../shared/abi/structs.ts';
 import {
   URING_COMMAND,
   URING_COMMIT_AND_FETCH,
@@ -29,12 +30,13 @@ import { putEntryHeader, takeEntryMessage } from '../shared/passthrough/entry-me
 import { EntryQueue } from '../shared/passthrough/entry-queue.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../shared/passthrough/in-place-policy.ts';
+import { requestOnlyReads } from '../shared/passthrough/only-reads.ts';
 import { answerException, isDeferred, replyOrUndo } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { endTransfer, prepareTransfer, Transfer } from '../shared/passthrough/transfers.ts';
 import { beginWork, endWork } from '../shared/request-stats.ts';
 import { STAT } from '../shared/stats-layout.ts';
-import { FS_MAGIC } from '../shared/sys/constants.ts';
+import { FS_MAGIC, O_ACCMODE, O_RDONLY } from '../shared/sys/constants.ts';
 import {
   IORING_OP_NOP,
   IORING_OP_READ,
@@ -76,6 +78,8 @@ export type QueueMessage =
   | { readonly kind: 'unlocked'; readonly inode: number }
   /** A descriptor to close for which the ring had no room. */
   | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
+  /** So many requests went to lanes within a few milliseconds. */
+  | { readonly kind: 'hops'; readonly count: number }
   /** The kernel has its entries. */
   | { readonly kind: 'registered' }
   /** The kernel refused an entry, and with it the engine. */
@@ -86,6 +90,8 @@ const EVENT = -2;
 const NOTHING = -3;
 /** Replies that wait for those behind them at the most, before they go to the kernel. */
 const COMMIT_BATCH = 8;
+/** Main is told of requests for lanes so often, if there are some. */
+const TELL_HOPS_US = 2000;
 /** When no lane was free main is told, not more often than this. */
 const TELL_MAIN_US = 50_000;
 const CPU_MASK_BYTES = 1024;
@@ -113,6 +119,9 @@ class Queue {
   /** Entries in state RECEIVED for which there was no slot. */
   #waiting = 0;
   #toldMainUs = 0;
+  /** Requests for lanes since main was told of some, and when that was. */
+  #hops = 0;
+  #toldHopsUs = 0;
 
   constructor(task: QueueTask) {
     const { memory, config, index } = task;
@@ -383,10 +392,13 @@ class Queue {
     }
   }
 
-  /** Only where there is no disk: nobody takes over when this thread hangs in a call. */
+  /** What changes a disk may wait as long as that is frozen, and nobody takes over from this thread. */
   #mayBeBold(mount: number): boolean {
-    const isMemory = this.#ctx.tables.mounts.fsType(mount) === FS_MAGIC.TMPFS;
-    return isMemory && this.#policy.mayBeBold(mount);
+    const ctx = this.#ctx;
+    const isMemory = ctx.tables.mounts.fsType(mount) === FS_MAGIC.TMPFS;
+    return (
+      (isMemory || requestOnlyReads(ctx) || closesReader(ctx)) && this.#policy.mayBeBold(mount)
+    );
   }
 
   /** Answers with calls that would be delayed if memory were short. */
@@ -464,10 +476,21 @@ class Queue {
   #toLane(entry: number, mount: number): void {
     if (this.#queue.place(mount)) {
       this.#wakeLane();
+      this.#countHop();
       return;
     }
     this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
     this.#waiting++;
+  }
+
+  /** A lane is woken for each, and we by the lane: main may keep CPUs awake. */
+  #countHop(): void {
+    const { receivedUs } = this.#ctx;
+    this.#hops++;
+    if (receivedUs - this.#toldHopsUs < TELL_HOPS_US) return;
+    if (this.#hops > 1) this.#tell({ kind: 'hops', count: this.#hops });
+    this.#hops = 0;
+    this.#toldHopsUs = receivedUs;
   }
 
   #wakeLane(): void {
@@ -507,6 +530,12 @@ class Queue {
         this.#serve(entry, entries.messageAt(entry));
     }
   }
+}
+
+/** Whether the request closes what was not written to: to close another may take blocks away again. */
+function closesReader(ctx: Context): boolean {
+  if (ctx.opcode === OP.RELEASEDIR) return true;
+  return ctx.opcode === OP.RELEASE && (ctx.arg32(RELEASE_IN.flags) & O_ACCMODE) === O_RDONLY;
 }
 
 /** The piscina task: returns when the connection has ended or the thread was told to stop. */

@@ -34,6 +34,8 @@ export interface QueueEvents {
   onUnlocked(inode: number): void;
   /** A descriptor is to be closed for which a queue found no room. */
   onClose(fd: number, mount: number): void;
+  /** A queue has given so many requests to lanes, one after the other. */
+  onHops(count: number): void;
   onReport(level: LogLevel, key: string, text: string): void;
 }
 
@@ -235,6 +237,9 @@ export class Queues {
         break;
       case 'close':
         this.#events.onClose(message.fd, message.mount);
+        break;
+      case 'hops':
+        this.#events.onHops(message.count);
         break;
       case 'unlocked':
         this.#events.onUnlocked(message.inode);
