@@ -5,12 +5,11 @@ import { addressOf, madvise } from '../sys/libc.ts';
 /**
  * Asks the kernel to back the whole pages of a buffer with huge ones as they are touched first. To
  * be called before anything is written. Advice only: where the kernel knows no huge pages, or
- * `transparent_hugepage/enabled` is `never`, small ones serve.
- * @returns 0 or -errno
+ * `transparent_hugepage/enabled` is `never`, small ones serve, and nothing is lost.
  */
-export function adviseHugePages(buffer: SharedArrayBuffer): number {
+export function adviseHugePages(buffer: SharedArrayBuffer): void {
   const start = addressOf(new Uint8Array(buffer));
   const first = Math.ceil(start / PAGE_SIZE) * PAGE_SIZE;
   const end = Math.floor((start + buffer.byteLength) / PAGE_SIZE) * PAGE_SIZE;
-  return end > first ? madvise(first, end - first, MADV_HUGEPAGE) : 0;
+  if (end > first) madvise(first, end - first, MADV_HUGEPAGE);
 }

@@ -28,26 +28,23 @@ export const IDENTITY = {
   HANDLE: 7,
 } as const;
 
-/**
- * Words of an entry. Those that every request or a search reads stand together at the end, in front
- * of the handle, which a search compares too: at most two cache lines of memory.
- */
-const GENERATION = 0; // Moves on when EPOCH wraps, under the stripe lock.
-const SHOWN_INO_LO = 1; // Inode number shown under use_host_ino.
-const SHOWN_INO_HI = 2;
-const CACHE_PLACE = 3; // Place in the descriptor cache; written by who installs the descriptor.
+/** Words of an entry. */
+const EPOCH = 0; // Written under the stripe lock when the slot is freed; read by anyone.
+const LOOKUPS = 1; // Atomic; see the head of this file.
+const PINS = 2; // Atomic: users in the low bits, LOCKED and ZOMBIE above.
+const FD = 3; // Atomic: an O_PATH descriptor or -1. Installed from -1; taken away under LOCKED or by the freer.
 const HOLDS = 4; // Atomic: how many reasons there are not to evict the descriptor.
-const FLAGS = 5; // S_IFMT bits; REFERENCED, an unordered hint for eviction; FREE, under the stripe lock.
-const FD = 6; // Atomic: an O_PATH descriptor or -1. Installed from -1; taken away under LOCKED or by the freer.
-const PINS = 7; // Atomic: users in the low bits, LOCKED and ZOMBIE above.
-const EPOCH = 8; // Written under the stripe lock when the slot is freed; read by anyone.
-const LOOKUPS = 9; // Atomic; see the head of this file.
-const NEXT = 10; // Link of the chain or of the free list, under the stripe lock.
-const HASH = 11; // Written before the entry is linked, constant while it lives (as are all below).
-const MOUNT = 12;
-const DEV = 13;
-const INO_LO = 14;
-const INO_HI = 15;
+const NEXT = 5; // Link of the chain or of the free list, under the stripe lock.
+const HASH = 6; // Written before the entry is linked, constant while it lives (as are all below).
+const MOUNT = 7;
+const INO_LO = 8;
+const INO_HI = 9;
+const DEV = 10;
+const FLAGS = 11; // S_IFMT bits; REFERENCED, an unordered hint for eviction; FREE, under the stripe lock.
+const CACHE_PLACE = 12; // Place in the descriptor cache; written by who installs the descriptor.
+const GENERATION = 13; // Moves on when EPOCH wraps, under the stripe lock.
+const SHOWN_INO_LO = 14; // Inode number shown under use_host_ino.
+const SHOWN_INO_HI = 15;
 const HANDLE_BYTES = 16; // struct file_handle: bytes, type, data.
 const HANDLE_TYPE = 17;
 const HANDLE = 18;
@@ -70,9 +67,8 @@ const S_BUCKETS = 1; // Buckets in use, under the lock.
 const S_ENTRIES = 2; // Entries in the stripe; written under the lock, read by count().
 const S_FREE = 3; // Head of the free list, under the lock.
 const FIRST_BUCKETS = 16;
-/** Buckets stand in runs of a cache line, a run of each stripe in turn: see #bucketCell(). */
+/** Buckets stand in runs of a cache line, 1 << RUN_SHIFT = STRIPE_WORDS of them: see #bucketCell(). */
 const RUN_SHIFT = 4;
-const RUN_BUCKETS = 1 << RUN_SHIFT;
 /** A stripe splits buckets until it has so many for each entry, or all it can have. */
 const BUCKETS_PER_ENTRY = 2;
 
@@ -509,8 +505,8 @@ export class InodeTable {
    * of the array whatever its size: a small table touches one huge page of it, not one for each stripe.
    */
   #bucketCell(stripe: number, bucket: number): number {
-    const run = (bucket >> RUN_SHIFT) * STRIPES + ((stripe - STRIPES_AT) >> RUN_SHIFT);
-    return BUCKETS_AT + (run << RUN_SHIFT) + (bucket & (RUN_BUCKETS - 1));
+    const turn = (bucket >> RUN_SHIFT) * STRIPES * STRIPE_WORDS;
+    return BUCKETS_AT + turn + (stripe - STRIPES_AT) + (bucket & (STRIPE_WORDS - 1));
   }
 
   /** Adds one lookup unless the count is 0, which is terminal. */
