@@ -109,6 +109,8 @@ export const MAX_HANDLE_SIZE = 128;
 export const NAME_MAX = 255;
 export const PATH_MAX = 4096;
 export const PAGE_SIZE = 4096;
+/** madvise(2): back the range with huge pages where that can be done. */
+export const MADV_HUGEPAGE = 14;
 
 /** statx(2) masks. */
 /** `attributes` of struct statx: the file can only be appended to. */
