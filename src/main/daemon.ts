@@ -242,6 +242,7 @@ class Mount implements Daemon {
     const isAgreed = this.#negotiated?.features.has('OVER_IO_URING') === true;
     await this.#uring.engage(isAgreed, this.#fs.ctx);
     this.#tellEngine();
+    this.#logNegotiated(this.#passthroughObstacle());
   }
 
   /** After a failed start: takes back what was begun. */
@@ -517,7 +518,8 @@ class Mount implements Daemon {
       isFull: () => dispatcher.isFull(),
     });
     this.#device = await native.mount(this.#mountpoint, (end) => this.#onEnd(end));
-    this.#settled(native.negotiated(), 'engine=fuse-native knows none');
+    this.#settled(native.negotiated());
+    this.#logNegotiated('engine=fuse-native knows none');
   }
 
   /** From now on requests can be dispatched. */
@@ -725,16 +727,14 @@ class Mount implements Daemon {
     }
     this.#fs.init(negotiatedBits(agreed));
     reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
-    this.#settled(agreed, obstacle);
+    this.#settled(agreed);
     this.#logDeclined(agreed);
     this.#onInitialised?.();
   }
 
-  /** The mount is usable. @param obstacle why the kernel is not to read and write by itself */
-  #settled(agreed: Negotiated, obstacle: string | undefined): void {
+  #settled(agreed: Negotiated): void {
     this.#negotiated = agreed;
     this.#isInitialised = true;
-    this.#logNegotiated(agreed, obstacle);
     this.#publishNegotiated(agreed);
   }
 
@@ -750,8 +750,13 @@ class Mount implements Daemon {
     return whyNoKernelPassthrough({ ...this.#options, renamesCapability, dataLayer });
   }
 
-  /** @param obstacle why the kernel is not to read and write by itself */
-  #logNegotiated(agreed: Negotiated, obstacle: string | undefined): void {
+  /**
+   * Once the engine is chosen.
+   * @param obstacle why the kernel is not to read and write by itself
+   */
+  #logNegotiated(obstacle: string | undefined): void {
+    const agreed = this.#negotiated;
+    if (agreed === undefined) return;
     const unoffered = agreed.features.has('PASSTHROUGH')
       ? undefined
       : 'the kernel does not offer it';
@@ -767,7 +772,7 @@ class Mount implements Daemon {
         mountpoint: this.#mountpoint,
         fdBudget: this.#fs.ctx.tables.fds.budget,
         kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
-        engine: this.#options.engine,
+        engine: this.#engine(),
       },
       'negotiated',
     );

@@ -123,7 +123,7 @@ class Queue {
     this.#first = this.#ctx.tables.entries.firstOf(index);
     this.#end = this.#first + task.entries;
     this.#queue = new EntryQueue(this.#ctx, index);
-    this.#policy = new InPlacePolicy(this.#ctx);
+    this.#policy = new InPlacePolicy(this.#ctx, false);
   }
 
   run(): void {
