@@ -458,6 +458,7 @@ class Mount implements Daemon {
         onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
         onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
+        onServed: (served) => this.#dispatcher.callers?.add(served),
       },
     );
     if (this.#uring.queues !== undefined) this.#hooks.onQueues?.(this.#uring.queues);
@@ -661,6 +662,7 @@ class Mount implements Daemon {
           : undefined,
       countCallers: (table) => {
         this.#dispatcher.callers = table;
+        this.#uring.queues?.countCallers(table !== undefined);
       },
       ownsMount: () => this.#device?.ownsMount === true,
       stop: (timeoutMs) => this.stop(timeoutMs),

@@ -13,16 +13,19 @@ import {
   URING_HEADER,
   URING_REGISTER,
 } from '../shared/abi/uring.ts';
+import { type CallerSums, CallerTable } from '../shared/caller-table.ts';
 import { nowUs } from '../shared/clock.ts';
 import { ENTRY_STATE, RING_ORDER } from '../shared/memory/ring-entries.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread, queueThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
+import { countCaller } from '../shared/passthrough/count-caller.ts';
 import { putEntryHeader, takeEntryMessage } from '../shared/passthrough/entry-messages.ts';
 import { EntryQueue } from '../shared/passthrough/entry-queue.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../shared/passthrough/in-place-policy.ts';
+import { requestFromKernel } from '../shared/passthrough/notify.ts';
 import { answerException, replyOrUndo } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { beginWork, endWork } from '../shared/request-stats.ts';
@@ -50,6 +53,8 @@ export interface QueueTask {
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
   readonly fuseFd: number;
+  /** Whether a thread that died served here before. */
+  readonly isReplacement: boolean;
   /** An eventfd by which others wake this thread. */
   readonly eventFd: number;
   /** An eventfd that wakes main. */
@@ -63,6 +68,8 @@ export interface QueueTask {
 export type QueueMessage =
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'unlocked'; readonly inode: number }
+  /** Whose requests came, while somebody wants to know. */
+  | { readonly kind: 'served'; readonly served: CallerSums }
   /** A descriptor to close for which the ring had no room. */
   | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
   /** The kernel has its entries. */
@@ -76,6 +83,8 @@ const EVENT = -2;
 const COMMIT_BATCH = 8;
 /** When no lane was free main is told, not more often than this. */
 const TELL_MAIN_US = 50_000;
+/** Main is told of callers not more often than this. */
+const TELL_CALLERS_US = 200_000;
 const CPU_MASK_BYTES = 1024;
 
 class Queue {
@@ -98,6 +107,9 @@ class Queue {
   /** Entries in state RECEIVED for which there was no slot. */
   #waiting = 0;
   #toldMainUs = 0;
+  /** Of whom the requests were that main was not told of. */
+  readonly #callers = new CallerTable();
+  #toldCallersUs = 0;
 
   constructor(task: QueueTask) {
     const { memory, config, index } = task;
@@ -138,6 +150,7 @@ class Queue {
       this.#takeCompletions();
       this.#takeAnswered();
       if (this.#waiting > 0) this.#placeWaiting();
+      if (this.#callers.requests() > 0) this.#tellCallers();
       this.#wait();
     }
   }
@@ -180,6 +193,7 @@ class Queue {
     this.#takeCompletions();
     if (this.#hasEnded) return;
     this.#isRegistered = true;
+    if (this.#task.isReplacement) requestFromKernel(this.#ctx, this.#task.fuseFd);
     this.#tell({ kind: 'registered' });
   }
 
@@ -272,6 +286,9 @@ class Queue {
         // Before the completion is taken: whoever serves after our death finds one or the other.
         const message = this.#receive(entry);
         ring.takeCqe();
+        if (message >= 0 && this.#ctx.tables.entries.countsCallers(this.#task.index)) {
+          this.#count(entry, message);
+        }
         this.#serve(entry, message);
       } else {
         ring.takeCqe();
@@ -285,6 +302,19 @@ class Queue {
     const message = takeEntryMessage(this.#ctx, entry);
     this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
     return message;
+  }
+
+  /** Counts a request with its caller; `sluice top` is looking. */
+  #count(entry: number, message: number): void {
+    this.#ctx.loadEntry(entry, message);
+    countCaller(this.#callers, this.#ctx);
+  }
+
+  #tellCallers(): void {
+    const now = nowUs();
+    if (now - this.#toldCallersUs < TELL_CALLERS_US) return;
+    this.#toldCallersUs = now;
+    this.#tell({ kind: 'served', served: this.#callers.takeAll() });
   }
 
   /** A command did not bring a request. */
