@@ -244,6 +244,7 @@ class Mount implements Daemon {
     const isAgreed = this.#negotiated?.features.has('OVER_IO_URING') === true;
     await this.#uring.engage(isAgreed, this.#fs.ctx);
     this.#tellEngine();
+    this.#logNegotiated(this.#passthroughObstacle());
   }
 
   /** After a failed start: takes back what was begun. */
@@ -460,6 +461,7 @@ class Mount implements Daemon {
         onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
         onHops: (count) => this.#cpuLatency?.onTurn(count),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
+        onServed: (served) => this.#dispatcher.callers?.add(served),
       },
     );
     if (this.#uring.queues !== undefined) this.#hooks.onQueues?.(this.#uring.queues);
@@ -519,7 +521,8 @@ class Mount implements Daemon {
       isFull: () => dispatcher.isFull(),
     });
     this.#device = await native.mount(this.#mountpoint, (end) => this.#onEnd(end));
-    this.#settled(native.negotiated(), 'engine=fuse-native knows none');
+    this.#settled(native.negotiated());
+    this.#logNegotiated('engine=fuse-native knows none');
   }
 
   /** From now on requests can be dispatched. */
@@ -661,6 +664,7 @@ class Mount implements Daemon {
           : undefined,
       countCallers: (table) => {
         this.#dispatcher.callers = table;
+        this.#uring.queues?.countCallers(table !== undefined);
       },
       ownsMount: () => this.#device?.ownsMount === true,
       stop: (timeoutMs) => this.stop(timeoutMs),
@@ -727,16 +731,14 @@ class Mount implements Daemon {
     }
     this.#fs.init(negotiatedBits(agreed));
     reply(ctx, fuseFd, putInitOut(ctx.u8, ctx.out, agreed));
-    this.#settled(agreed, obstacle);
+    this.#settled(agreed);
     this.#logDeclined(agreed);
     this.#onInitialised?.();
   }
 
-  /** The mount is usable. @param obstacle why the kernel is not to read and write by itself */
-  #settled(agreed: Negotiated, obstacle: string | undefined): void {
+  #settled(agreed: Negotiated): void {
     this.#negotiated = agreed;
     this.#isInitialised = true;
-    this.#logNegotiated(agreed, obstacle);
     this.#publishNegotiated(agreed);
   }
 
@@ -752,8 +754,13 @@ class Mount implements Daemon {
     return whyNoKernelPassthrough({ ...this.#options, renamesCapability, dataLayer });
   }
 
-  /** @param obstacle why the kernel is not to read and write by itself */
-  #logNegotiated(agreed: Negotiated, obstacle: string | undefined): void {
+  /**
+   * Once the engine is chosen.
+   * @param obstacle why the kernel is not to read and write by itself
+   */
+  #logNegotiated(obstacle: string | undefined): void {
+    const agreed = this.#negotiated;
+    if (agreed === undefined) return;
     const unoffered = agreed.features.has('PASSTHROUGH')
       ? undefined
       : 'the kernel does not offer it';
@@ -769,7 +776,7 @@ class Mount implements Daemon {
         mountpoint: this.#mountpoint,
         fdBudget: this.#fs.ctx.tables.fds.budget,
         kernelPassthrough: whyNot === undefined ? 'on' : `off: ${whyNot}`,
-        engine: agreed.features.has('OVER_IO_URING') ? 'uring' : this.#engine(),
+        engine: this.#engine(),
       },
       'negotiated',
     );

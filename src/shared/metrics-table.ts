@@ -351,7 +351,7 @@ export const METRICS = [
     name: 'sluice_slow_operations_total',
     type: 'counter',
     group: 'Slow and stuck',
-    help: 'Operations that took longer than slow_timeout, counted when that had passed, by where they were then: waiting for a lane, run by a lane, or by main',
+    help: 'Operations that took longer than slow_timeout, counted when that had passed, by where they were then: waiting for a lane, run by a lane, or by main (with engine uring: by the thread of a queue)',
     labels: { where: ['queue', 'lane', 'main'] },
     cells: ['SLOW_IN_QUEUE', 'SLOW_IN_LANE', 'SLOW_ON_MAIN'],
   },
@@ -366,7 +366,7 @@ export const METRICS = [
     name: 'sluice_main_stuck_total',
     type: 'counter',
     group: 'Slow and stuck',
-    help: 'How often the main thread was caught waiting in a call, where it never should',
+    help: 'How often the main thread, or one that serves a queue of io_uring, was caught waiting in a call, where it never should',
     cells: ['MAIN_STUCK'],
   },
   {

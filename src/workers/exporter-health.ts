@@ -6,7 +6,7 @@ import { ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
 import { nowUs } from '../shared/clock.ts';
 import type { SessionFacts } from '../shared/exporter-messages.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
-import { laneThread, MAIN_THREAD } from '../shared/memory/thread-journal.ts';
+import { laneThread, MAIN_THREAD, queueThread } from '../shared/memory/thread-journal.ts';
 import { EXTRA, NEGOTIATED } from '../shared/passthrough/config.ts';
 import { STAT } from '../shared/stats-layout.ts';
 import { readMountInfo } from '../shared/sys/mountinfo.ts';
@@ -18,12 +18,14 @@ export class Health {
   session: SessionFacts | undefined;
   readonly #tables: ThreadTables;
   readonly #maxLanes: number;
+  readonly #queueThreads: number;
   readonly #stuckTimeoutMs: number;
   readonly #flags: Int32Array;
 
   constructor(tables: ThreadTables, memory: SharedMemory, stuckTimeoutMs: number) {
     this.#tables = tables;
     this.#maxLanes = memory.geometry.maxLanes;
+    this.#queueThreads = memory.geometry.ringEntries.threads;
     this.#stuckTimeoutMs = stuckTimeoutMs;
     this.#flags = new Int32Array(memory.extra, 0, 1);
   }
@@ -35,12 +37,30 @@ export class Health {
       return `main has not turned for ${seconds(heartbeatAgeMs)} s${this.#whatOf(MAIN_THREAD)}`;
     }
     for (let lane = 0; lane < this.#maxLanes; lane++) {
-      const busyMs = this.busyMs(laneThread(lane));
-      if (busyMs > this.#stuckTimeoutMs) {
-        return `lane ${lane} has been stuck for ${seconds(busyMs)} s${this.#whatOf(laneThread(lane))}`;
-      }
+      const reason = this.#whyStuck(`lane ${lane}`, laneThread(lane));
+      if (reason !== undefined) return reason;
+    }
+    for (let queue = 0; queue < this.#queueThreads; queue++) {
+      const name = `the thread ${queue} of io_uring's queues`;
+      const reason = this.#whyStuck(name, queueThread(this.#maxLanes, queue));
+      if (reason !== undefined) return reason;
     }
     return undefined;
+  }
+
+  #whyStuck(name: string, thread: number): string | undefined {
+    const busyMs = this.busyMs(thread);
+    if (busyMs <= this.#stuckTimeoutMs) return undefined;
+    return `${name} has been stuck for ${seconds(busyMs)} s${this.#whatOf(thread)}`;
+  }
+
+  /** The longest that main, or a thread that answers in its place, has been at a request, milliseconds. */
+  receiversBusyMs(): number {
+    let longestMs = this.busyMs(MAIN_THREAD);
+    for (let queue = 0; queue < this.#queueThreads; queue++) {
+      longestMs = Math.max(longestMs, this.busyMs(queueThread(this.#maxLanes, queue)));
+    }
+    return longestMs;
   }
 
   /** Why the mount cannot be used; undefined when it can. */

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { MOUNT_FLAG } from '../shared/memory/mount-table.ts';
 import { SLOT_STATE } from '../shared/memory/request-slots.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
-import { laneThread, MAIN_THREAD, ThreadJournal } from '../shared/memory/thread-journal.ts';
+import { laneThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import type { ReadingName } from '../shared/metrics-table.ts';
 import { STAT } from '../shared/stats-layout.ts';
 import { RLIMIT_NOFILE } from '../shared/sys/constants.ts';
@@ -87,7 +87,7 @@ export function makeReadings(tables: ThreadTables, memory: SharedMemory, health:
   return {
     requestsInFlight: (state) => inFlight[state]?.() ?? 0,
     oldestRequest: (where) =>
-      where === 'main' ? health.busyMs(MAIN_THREAD) / 1000 : lanes.longestSeconds(),
+      where === 'main' ? health.receiversBusyMs() / 1000 : lanes.longestSeconds(),
     kernelWaiting: () => kernelWaiting(health.session?.connection),
     lanes: (state) => lanes.count(state),
     ringDepth: () => ringDepths(tables).reduce((sum, depth) => sum + depth, 0),

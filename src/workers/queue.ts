@@ -6,7 +6,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
-import { RELEASE_IN } from '../shared/abi/structs.ts';
 import {
   URING_COMMAND,
   URING_COMMIT_AND_FETCH,
@@ -14,6 +13,7 @@ import {
   URING_HEADER,
   URING_REGISTER,
 } from '../shared/abi/uring.ts';
+import { type CallerSums, CallerTable } from '../shared/caller-table.ts';
 import { nowUs } from '../shared/clock.ts';
 import {
   ENTRY_STATE,
@@ -26,17 +26,17 @@ import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread, queueThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
+import { countCaller } from '../shared/passthrough/count-caller.ts';
 import { putEntryHeader, takeEntryMessage } from '../shared/passthrough/entry-messages.ts';
 import { EntryQueue } from '../shared/passthrough/entry-queue.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../shared/passthrough/in-place-policy.ts';
-import { requestOnlyReads } from '../shared/passthrough/only-reads.ts';
+import { requestFromKernel } from '../shared/passthrough/notify.ts';
 import { answerException, isDeferred, replyOrUndo } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { endTransfer, prepareTransfer, Transfer } from '../shared/passthrough/transfers.ts';
 import { beginWork, endWork } from '../shared/request-stats.ts';
 import { STAT } from '../shared/stats-layout.ts';
-import { FS_MAGIC, O_ACCMODE, O_RDONLY } from '../shared/sys/constants.ts';
 import {
   IORING_OP_NOP,
   IORING_OP_READ,
@@ -63,6 +63,8 @@ export interface QueueTask {
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
   readonly fuseFd: number;
+  /** Whether a thread that died served here before. */
+  readonly isReplacement: boolean;
   /** An eventfd by which others wake this thread. */
   readonly eventFd: number;
   /** An eventfd that wakes main. */
@@ -76,6 +78,8 @@ export interface QueueTask {
 export type QueueMessage =
   | { readonly kind: 'log'; readonly level: LogLevel; readonly key: string; readonly text: string }
   | { readonly kind: 'unlocked'; readonly inode: number }
+  /** Whose requests came, while somebody wants to know. */
+  | { readonly kind: 'served'; readonly served: CallerSums }
   /** A descriptor to close for which the ring had no room. */
   | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
   /** So many requests went to lanes within a few milliseconds. */
@@ -94,6 +98,8 @@ const COMMIT_BATCH = 8;
 const TELL_HOPS_US = 2000;
 /** When no lane was free main is told, not more often than this. */
 const TELL_MAIN_US = 50_000;
+/** Main is told of callers not more often than this. */
+const TELL_CALLERS_US = 200_000;
 const CPU_MASK_BYTES = 1024;
 
 class Queue {
@@ -122,6 +128,9 @@ class Queue {
   /** Requests for lanes since main was told of some, and when that was. */
   #hops = 0;
   #toldHopsUs = 0;
+  /** Of whom the requests were that main was not told of. */
+  readonly #callers = new CallerTable();
+  #toldCallersUs = 0;
 
   constructor(task: QueueTask) {
     const { memory, config, index } = task;
@@ -148,7 +157,7 @@ class Queue {
     this.#end = this.#first + task.entries;
     this.#receivedUs = new Float64Array(task.entries);
     this.#queue = new EntryQueue(this.#ctx, index);
-    this.#policy = new InPlacePolicy(this.#ctx);
+    this.#policy = new InPlacePolicy(this.#ctx, false);
   }
 
   run(): void {
@@ -163,6 +172,7 @@ class Queue {
       this.#takeCompletions();
       this.#takeAnswered();
       if (this.#waiting > 0) this.#placeWaiting();
+      if (this.#callers.requests() > 0) this.#tellCallers();
       this.#wait();
     }
   }
@@ -205,6 +215,7 @@ class Queue {
     this.#takeCompletions();
     if (this.#hasEnded) return;
     this.#isRegistered = true;
+    if (this.#task.isReplacement) requestFromKernel(this.#ctx, this.#task.fuseFd);
     this.#tell({ kind: 'registered' });
   }
 
@@ -299,6 +310,9 @@ class Queue {
         // Before the completion is taken: whoever serves after our death finds one or the other.
         const message = this.#receive(entry);
         ring.takeCqe();
+        if (message >= 0 && this.#ctx.tables.entries.countsCallers(this.#task.index)) {
+          this.#count(entry, message);
+        }
         this.#serve(entry, message);
       } else {
         ring.takeCqe();
@@ -312,6 +326,19 @@ class Queue {
     const message = takeEntryMessage(this.#ctx, entry);
     this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
     return message;
+  }
+
+  /** Counts a request with its caller; `sluice top` is looking. */
+  #count(entry: number, message: number): void {
+    this.#ctx.loadEntry(entry, message);
+    countCaller(this.#callers, this.#ctx);
+  }
+
+  #tellCallers(): void {
+    const now = nowUs();
+    if (now - this.#toldCallersUs < TELL_CALLERS_US) return;
+    this.#toldCallersUs = now;
+    this.#tell({ kind: 'served', served: this.#callers.takeAll() });
   }
 
   /** A command did not bring a request. */
@@ -384,7 +411,7 @@ class Queue {
     else if (row === undefined || row.class === 'absent') replyOrUndo(ctx, fuseFd, -ERRNO.ENOSYS);
     else {
       const mount = ctx.mountOf(ctx.nodeLo);
-      const isAnswered = this.#mayBeBold(mount)
+      const isAnswered = this.#policy.mayBeBold(mount)
         ? this.#answerBoldly(mount)
         : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
           ctx.opcode !== OP.WRITE && mayTryInPlace(ctx, mount) && answerInPlace(ctx);
@@ -392,16 +419,7 @@ class Queue {
     }
   }
 
-  /** What changes a disk may wait as long as that is frozen, and nobody takes over from this thread. */
-  #mayBeBold(mount: number): boolean {
-    const ctx = this.#ctx;
-    const isMemory = ctx.tables.mounts.fsType(mount) === FS_MAGIC.TMPFS;
-    return (
-      (isMemory || requestOnlyReads(ctx) || closesReader(ctx)) && this.#policy.mayBeBold(mount)
-    );
-  }
-
-  /** Answers with calls that would be delayed if memory were short. */
+  /** Answers with calls that a local disk could delay, as long as it has been quick. */
   #answerBoldly(mount: number): boolean {
     const ctx = this.#ctx;
     ctx.isBold = true;
@@ -530,12 +548,6 @@ class Queue {
         this.#serve(entry, entries.messageAt(entry));
     }
   }
-}
-
-/** Whether the request closes what was not written to: to close another may take blocks away again. */
-function closesReader(ctx: Context): boolean {
-  if (ctx.opcode === OP.RELEASEDIR) return true;
-  return ctx.opcode === OP.RELEASE && (ctx.arg32(RELEASE_IN.flags) & O_ACCMODE) === O_RDONLY;
 }
 
 /** The piscina task: returns when the connection has ended or the thread was told to stop. */

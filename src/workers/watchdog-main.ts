@@ -9,7 +9,7 @@ import type { ThreadTables } from '../shared/memory/shared-memory.ts';
 import { MAIN_THREAD } from '../shared/memory/thread-journal.ts';
 import { STAT } from '../shared/stats-layout.ts';
 import { blockedIn, isBlocked } from './watchdog-blocked.ts';
-import { LanesOnly } from './watchdog-lanes-only.ts';
+import type { LanesOnly } from './watchdog-lanes-only.ts';
 import type { LogLine } from './watchdog-log.ts';
 import type { Work, WorkUnderWay } from './watchdog-work.ts';
 
@@ -17,7 +17,7 @@ import type { Work, WorkUnderWay } from './watchdog-work.ts';
  * Looks at which main was at the same request, one second together. Looks and not time: where the
  * whole process was stopped, nobody looked.
  */
-const STUCK_LOOKS = 4;
+export const STUCK_LOOKS = 4;
 
 export class MainWatch {
   readonly #tables: ThreadTables;
@@ -39,13 +39,14 @@ export class MainWatch {
     tables: ThreadTables,
     receiver: Receiver,
     work: WorkUnderWay,
+    lanesOnly: LanesOnly,
     loopTimeoutMs: number,
     log: LogLine,
   ) {
     this.#tables = tables;
     this.#receiver = receiver;
     this.#work = work;
-    this.#lanesOnly = new LanesOnly(tables.mounts);
+    this.#lanesOnly = lanesOnly;
     this.#loopTimeoutMs = loopTimeoutMs;
     this.#log = log;
   }

@@ -7,7 +7,12 @@ import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
 import { IN_HEADER } from '../shared/abi/structs.ts';
 import { SLOT_STATE } from '../shared/memory/request-slots.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
-import { laneThread, MAIN_THREAD, ThreadJournal } from '../shared/memory/thread-journal.ts';
+import {
+  laneThread,
+  MAIN_THREAD,
+  queueThread,
+  ThreadJournal,
+} from '../shared/memory/thread-journal.ts';
 import { STAT } from '../shared/stats-layout.ts';
 
 /** An operation under way. */
@@ -17,6 +22,7 @@ export interface Work {
   /** The operation; `close` is a descriptor that is closed. */
   readonly op: string;
   readonly nodeid: number;
+  /** `main`: also a thread that answers in its place. */
   readonly where: 'queue' | 'lane' | 'main';
   readonly lane?: number;
   /** The kernel's number of the thread that is at it; 0 while none is. */
@@ -34,6 +40,8 @@ const MAX_PATH_CHARS = 1024;
 export class WorkUnderWay {
   readonly #tables: ThreadTables;
   readonly #journals: readonly ThreadJournal[];
+  /** Of the threads that serve queues of io_uring. */
+  readonly #queues: readonly ThreadJournal[];
   readonly #mainId = Number(readlinkSync('/proc/self'));
 
   constructor(tables: ThreadTables, memory: SharedMemory) {
@@ -41,6 +49,11 @@ export class WorkUnderWay {
     this.#journals = Array.from(
       { length: memory.geometry.maxLanes },
       (_, lane) => new ThreadJournal(memory.journal, laneThread(lane)),
+    );
+    const { maxLanes, ringEntries } = memory.geometry;
+    this.#queues = Array.from(
+      { length: ringEntries.threads },
+      (_, queue) => new ThreadJournal(memory.journal, queueThread(maxLanes, queue)),
     );
   }
 
@@ -54,8 +67,10 @@ export class WorkUnderWay {
         if (work !== undefined) found.push(work);
       });
     }
-    const main = this.onMain();
-    if (main !== undefined && main.sinceUs < beforeUs) found.push(main);
+    const receivers = [this.onMain(), ...this.#queues.map((_, queue) => this.onQueue(queue))];
+    for (const work of receivers) {
+      if (work !== undefined && work.sinceUs < beforeUs) found.push(work);
+    }
     for (const [lane] of this.#journals.entries()) {
       const close = this.#closeIn(lane);
       if (close !== undefined && close.sinceUs < beforeUs) found.push(close);
@@ -65,19 +80,21 @@ export class WorkUnderWay {
 
   /** The request main is at. */
   onMain(): Work | undefined {
-    const busy = this.#busyOf(MAIN_THREAD);
+    return this.#inCall('main', MAIN_THREAD, this.#mainId);
+  }
+
+  /** The request that a thread that serves queues of io_uring is at. */
+  onQueue(queue: number): Work | undefined {
+    const thread = queueThread(this.#tables.maxLanes, queue);
+    return this.#inCall(`queue ${queue}`, thread, this.#queues[queue]?.threadId() ?? 0);
+  }
+
+  #inCall(name: string, thread: number, threadId: number): Work | undefined {
+    const busy = this.#busyOf(thread);
     if (busy === undefined) return undefined;
     const { sinceUs, opcode, nodeid } = busy;
-    const key = `main ${sinceUs}`;
-    return {
-      key,
-      op: nameOf(opcode),
-      nodeid,
-      where: 'main',
-      threadId: this.#mainId,
-      sinceUs,
-      callerPid: 0,
-    };
+    const key = `${name} ${sinceUs}`;
+    return { key, op: nameOf(opcode), nodeid, where: 'main', threadId, sinceUs, callerPid: 0 };
   }
 
   /** The kernel's number of the main thread. */

@@ -8,8 +8,10 @@ import { Receiver } from '../shared/memory/receiver.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
 import { STAT } from '../shared/stats-layout.ts';
 import { blockedIn } from './watchdog-blocked.ts';
+import { LanesOnly } from './watchdog-lanes-only.ts';
 import type { LogLine } from './watchdog-log.ts';
-import { MainWatch } from './watchdog-main.ts';
+import { MainWatch, STUCK_LOOKS } from './watchdog-main.ts';
+import { QueueWatch } from './watchdog-queues.ts';
 import { type Work, WorkUnderWay } from './watchdog-work.ts';
 
 const LOOK_MS = 250;
@@ -39,6 +41,7 @@ export class Watchdog {
   readonly #tables: ThreadTables;
   readonly #work: WorkUnderWay;
   readonly #main: MainWatch;
+  readonly #queues: QueueWatch;
   readonly #log: LogLine;
   /** Slow operations under way, and whether each was logged. */
   readonly #known = new Map<string, { readonly work: Work; readonly isLogged: boolean }>();
@@ -58,7 +61,10 @@ export class Watchdog {
     this.#log = log;
     this.#work = new WorkUnderWay(tables, memory);
     const receiver = new Receiver(memory.receiver);
-    this.#main = new MainWatch(tables, receiver, this.#work, settings.stuckTimeoutMs, log);
+    const lanesOnly = new LanesOnly(tables.mounts);
+    const { stuckTimeoutMs } = settings;
+    this.#main = new MainWatch(tables, receiver, this.#work, lanesOnly, stuckTimeoutMs, log);
+    this.#queues = new QueueWatch(tables, this.#work, lanesOnly, STUCK_LOOKS, log);
   }
 
   /** Looks at intervals until the returned function is called. */
@@ -69,6 +75,7 @@ export class Watchdog {
 
   #look(): void {
     this.#main.look();
+    this.#queues.look();
     const isOff = this.slowTimeoutMs === 0;
     if (isOff && this.#known.size === 0) return;
     const nowMs = nowUs() / 1000;
@@ -87,7 +94,7 @@ export class Watchdog {
 
   #begin(work: Work, nowMs: number): void {
     this.#tables.stats.add(STAT_BY_PLACE[work.where], 1);
-    // Main in a call has a line of its own.
+    // Main, or the thread of a queue, in a call has a line of its own.
     const isLogged = work.where !== 'main' && this.#mayLog(nowMs);
     this.#known.set(work.key, { work, isLogged });
     if (!isLogged) {

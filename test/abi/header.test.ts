@@ -82,6 +82,7 @@ const sources: Readonly<Record<StructName, Source>> = {
   IOCTL_OUT: { c: 'fuse_ioctl_out' },
   POLL_IN: { c: 'fuse_poll_in' },
   NOTIFY_INVAL_INODE_OUT: { c: 'fuse_notify_inval_inode_out' },
+  NOTIFY_RETRIEVE_OUT: { c: 'fuse_notify_retrieve_out' },
   NOTIFY_RETRIEVE_IN: { c: 'fuse_notify_retrieve_in' },
   FALLOCATE_IN: { c: 'fuse_fallocate_in' },
   LSEEK_IN: { c: 'fuse_lseek_in' },

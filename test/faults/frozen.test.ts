@@ -13,6 +13,7 @@ import { type FileSystemKind, makeFileSystem } from '../harness/file-systems.ts'
 import { type Mount, type MountOptions, startMount } from '../harness/mount.ts';
 import { missingTool, run, runOk, shell } from '../harness/run.ts';
 import { NotifyReceiver } from '../service/notify-socket.ts';
+import { switchOn } from '../uring/engine.ts';
 import { Client } from './hanging.ts';
 import { dropCaches, settle } from './settle.ts';
 
@@ -140,6 +141,25 @@ for (const lanes of [4, 2]) {
     },
   );
 }
+
+test(
+  'threads of io_uring queues change nothing on a disk, which may be frozen',
+  TIME_LIMIT,
+  async (t) => {
+    const reason = switchOn();
+    if (reason !== undefined) return t.skip(reason);
+    const stage = await makeStage(t, ['--engine=uring', '--no-kernel-passthrough']);
+    if (stage === undefined) return;
+    const { mount } = stage;
+    assert.ok(mount.logs.some(({ msg }) => msg === 'requests come by io_uring'));
+    const warmUp = 'cat "$1"/f* > /dev/null; ls -l "$1" "$1/memory"; echo x > "$1/memory/m"';
+    await shell(warmUp, [mount.mountpoint]);
+    const elapsedMs = await workWhileFrozen(stage, true, async () => undefined);
+    t.diagnostic(`${elapsedMs.toFixed(0)} ms for what goes on`);
+    assert.ok(elapsedMs < 5000, `${elapsedMs} ms`);
+    await mount.stop();
+  },
+);
 
 /** Has clients work on a disk that is frozen again and again. @returns the errors they got, by code */
 async function workUnderFreezes(

@@ -2,7 +2,8 @@
  * Loaded into the daemon by `--import`, on main and in every lane: makes lanes die.
  *
  * FAULT_TERMINATE=COUNT:EVERY_MS  main ends its lanes, one after the other, so often
- * FAULT_QUEUES=COUNT:EVERY_MS     the same of the threads that serve queues of io_uring
+ * FAULT_QUEUES=COUNT:EVERY_MS:ATONCE  the same of the threads that serve queues of io_uring, ATONCE
+ *                                 (default 1) at a time
  * FAULT_RESTORE=EVERY             a lane cannot take its own ids back, each EVERYth time it has another's
  * FAULT_LANE=POINT:HOW:EVERY      a lane ends itself at each EVERYth pass of a point, by `throw` or `heap`
  * FAULT_DEPUTY=HOW:EVERY          main's deputy, with the EVERYth request it has read that has a reply:
@@ -39,14 +40,14 @@ interface Victims {
 
 /** @returns begins to end the threads of a pool, one after the other */
 function executioner(spec: string): (victims: Victims) => void {
-  const [count, everyMs] = spec.split(':').map(Number) as [number, number];
+  const [count, everyMs, atOnce = 1] = spec.split(':').map(Number) as [number, number, number?];
   const serving = new Set<number>();
   const channel = new BroadcastChannel(SERVING);
   channel.onmessage = (event) => serving.add((event as { data: number }).data);
   (channel as unknown as { unref(): void }).unref();
   return (victims) => {
     let done = 0;
-    const timer = setInterval(() => {
+    const endOne = (): void => {
       const threads = victims.threads() as readonly Thread[];
       const alive = threads.filter((thread) => serving.has(thread.threadId));
       const victim = alive[done % Math.max(alive.length, 1)];
@@ -57,6 +58,9 @@ function executioner(spec: string): (victims: Victims) => void {
       if (++done < count) return;
       clearInterval(timer);
       process.stdout.write('saboteur: done\n');
+    };
+    const timer = setInterval(() => {
+      for (let i = 0; i < atOnce && done < count; i++) endOne();
     }, everyMs);
   };
 }

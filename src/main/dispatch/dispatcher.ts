@@ -80,7 +80,7 @@ export class Dispatcher {
   ) {
     this.#ctx = ctx;
     this.#deputy = deputy;
-    this.#inPlace = deputy === undefined ? undefined : new InPlacePolicy(ctx);
+    this.#inPlace = deputy === undefined ? undefined : new InPlacePolicy(ctx, true);
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;

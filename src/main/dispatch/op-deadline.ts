@@ -5,14 +5,41 @@
  * is done: its caller would not know whether it will be.
  */
 import { ERRNO } from '../../shared/abi/errno.ts';
+import { OP } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, OPEN_IN } from '../../shared/abi/structs.ts';
 import { nowUs } from '../../shared/clock.ts';
 import { SLOT_STATE } from '../../shared/memory/request-slots.ts';
 import type { Context } from '../../shared/passthrough/context.ts';
-import { onlyReads } from '../../shared/passthrough/only-reads.ts';
 import { reply } from '../../shared/passthrough/operations.ts';
 import { STAT } from '../../shared/stats-layout.ts';
+import { O_TRUNC } from '../../shared/sys/constants.ts';
 import type { KeptRequest, ParkingLot } from './parking.ts';
+
+const READING: ReadonlySet<number> = new Set([
+  OP.LOOKUP,
+  OP.GETATTR,
+  OP.STATX,
+  OP.READLINK,
+  OP.OPEN,
+  OP.READ,
+  OP.STATFS,
+  OP.GETXATTR,
+  OP.LISTXATTR,
+  OP.OPENDIR,
+  OP.READDIR,
+  OP.READDIRPLUS,
+  OP.GETLK,
+  OP.ACCESS,
+  OP.LSEEK,
+]);
+
+/**
+ * Whether a request may be answered before it is done.
+ * @param openFlags of an OPEN; anything for other operations
+ */
+export function onlyReads(opcode: number, openFlags: number): boolean {
+  return READING.has(opcode) && (opcode !== OP.OPEN || (openFlags & O_TRUNC) === 0);
+}
 
 export class OpDeadline {
   readonly #ctx: Context;

@@ -7,6 +7,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { ERRNO, errnoName } from '../../shared/abi/errno.ts';
 import { URING_COMMAND, URING_COMMIT_AND_FETCH, URING_REGISTER } from '../../shared/abi/uring.ts';
+import type { CallerSums } from '../../shared/caller-table.ts';
 import { nowUs } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/log.ts';
 import { longWaitChecks } from '../../shared/memory/lock.ts';
@@ -37,6 +38,8 @@ export interface QueueEvents {
   /** A queue has given so many requests to lanes, one after the other. */
   onHops(count: number): void;
   onReport(level: LogLevel, key: string, text: string): void;
+  /** Whose requests a queue's thread has taken. */
+  onServed(served: CallerSums): void;
 }
 
 export interface QueueSettings {
@@ -54,6 +57,8 @@ const RESTART_DELAY_MS = 500;
 /** How long the kernel may take to let go of the entries of a dead thread, which it does by itself. */
 const CANCEL_TIMEOUT_MS = 500;
 const CANCEL_POLL_MS = 5;
+/** So often the threads tell of callers that made no request since. */
+const TELL_CALLERS_MS = 400;
 /** No queue has this number: the kernel refuses it, and with it the engine. */
 const NO_QUEUE = 0xffff;
 
@@ -70,6 +75,7 @@ export class Queues {
   readonly #registered = new Set<number>();
   #onRegistered: ((refusal: string | undefined) => void) | undefined;
   #isStopping = false;
+  #callersTimer: NodeJS.Timeout | undefined;
 
   constructor(settings: QueueSettings, ctx: Context, events: QueueEvents) {
     this.#settings = settings;
@@ -142,6 +148,7 @@ export class Queues {
     if (this.#isStopping) return;
     this.#isStopping = true;
     this.#settle('the mount has ended');
+    clearInterval(this.#callersTimer);
     for (const index of this.#rings.keys()) {
       this.#ctx.tables.entries.order(index, RING_ORDER.STOP);
     }
@@ -204,6 +211,7 @@ export class Queues {
         cpu,
         entries: queues.length,
         ring: this.#rings[index],
+        isReplacement: (this.#generations[index] as number) > 0,
         eventFd: this.#eventFds[index],
         port: port2,
       },
@@ -244,7 +252,20 @@ export class Queues {
       case 'unlocked':
         this.#events.onUnlocked(message.inode);
         break;
+      case 'served':
+        this.#events.onServed(message.served);
+        break;
     }
+  }
+
+  /** Whether the threads are to count by callers, and tell. */
+  countCallers(isWanted: boolean): void {
+    for (const index of this.#rings.keys()) {
+      this.#ctx.tables.entries.setCountsCallers(index, isWanted);
+    }
+    // A thread that waits for requests tells nothing.
+    clearInterval(this.#callersTimer);
+    if (isWanted) this.#callersTimer = setInterval(() => this.wakeAll(), TELL_CALLERS_MS).unref();
   }
 
   // ---- a thread that died ----

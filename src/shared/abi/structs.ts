@@ -208,6 +208,14 @@ export const IOCTL_OUT = { SIZE: 16, result: 0, flags: 4, in_iovs: 8, out_iovs: 
 export const POLL_IN = { SIZE: 24 } as const;
 /** What FUSE_NOTIFY_INVAL_INODE carries. */
 export const NOTIFY_INVAL_INODE_OUT = { SIZE: 24, ino: 0, off: 8, len: 16 } as const;
+/** What FUSE_NOTIFY_RETRIEVE carries. */
+export const NOTIFY_RETRIEVE_OUT = {
+  SIZE: 32,
+  notify_unique: 0,
+  nodeid: 8,
+  offset: 16,
+  size: 24,
+} as const;
 export const NOTIFY_RETRIEVE_IN = { SIZE: 40 } as const;
 export const FALLOCATE_IN = { SIZE: 32, fh: 0, offset: 8, length: 16, mode: 24 } as const;
 export const LSEEK_IN = { SIZE: 24, fh: 0, offset: 8, whence: 16 } as const;

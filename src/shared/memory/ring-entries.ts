@@ -43,6 +43,7 @@ const WAITING = 0; // Atomic: 1 while the thread waits in the kernel, or is abou
 const ANSWERED_COUNT = 16; // Atomic: entries that others have answered since the thread last looked.
 const WANTS_ROOM = 17; // Atomic: 1 while the thread waits for one of its slots to come free.
 const ORDER = 18; // Atomic: RING_ORDER; written by main.
+const COUNTS_CALLERS = 20; // Atomic: 1 while somebody wants to know whose requests come; written by main, read by the thread with each request.
 const EVENT_FD = 19; // Written by main before the thread starts, constant.
 const THREAD_STRIDE = 32;
 
@@ -238,6 +239,16 @@ export class RingEntries {
 
   setEventFd(thread: number, fd: number): void {
     this.#cells[thread * THREAD_STRIDE + EVENT_FD] = fd;
+  }
+
+  /** Whether the thread is to count by callers. Main. */
+  setCountsCallers(thread: number, isWanted: boolean): void {
+    Atomics.store(this.#cells, thread * THREAD_STRIDE + COUNTS_CALLERS, isWanted ? 1 : 0);
+  }
+
+  countsCallers(thread: number): boolean {
+    // Pairs with the store in setCountsCallers(), before which nothing is written.
+    return Atomics.load(this.#cells, thread * THREAD_STRIDE + COUNTS_CALLERS) === 1;
   }
 
   /** Tells the thread what to do. Main. */

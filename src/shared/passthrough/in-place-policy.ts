@@ -13,12 +13,16 @@ import {
   LINK_IN,
   OPEN_IN,
   READ_IN,
+  RELEASE_IN,
   RENAME_IN,
   SETATTR_IN,
   WRITE_IN,
 } from '../abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
+  FS_MAGIC,
+  O_ACCMODE,
+  O_RDONLY,
   O_TRUNC,
   RUSAGE,
   RUSAGE_THREAD,
@@ -43,11 +47,27 @@ const REST_FACTOR = 20;
 const SHORTEST_REST_US = 20_000;
 const LONGEST_REST_US = 5_000_000;
 
-const QUICK = [
+/** What only looks. */
+const QUICK_LOOKS = [
   OP.LOOKUP,
   OP.GETATTR,
-  OP.SETATTR,
   OP.READLINK,
+  OP.OPEN,
+  OP.READ,
+  OP.RELEASE,
+  OP.GETXATTR,
+  OP.LISTXATTR,
+  OP.OPENDIR,
+  OP.READDIR,
+  OP.RELEASEDIR,
+  OP.READDIRPLUS,
+  OP.LSEEK,
+  OP.STATX,
+];
+
+/** What changes something, for which a file system that is frozen makes it wait. */
+const QUICK_CHANGES = [
+  OP.SETATTR,
   OP.SYMLINK,
   OP.MKNOD,
   OP.MKDIR,
@@ -56,31 +76,24 @@ const QUICK = [
   OP.RENAME,
   OP.RENAME2,
   OP.LINK,
-  OP.OPEN,
-  OP.READ,
   OP.WRITE,
-  OP.RELEASE,
   OP.SETXATTR,
-  OP.GETXATTR,
-  OP.LISTXATTR,
   OP.REMOVEXATTR,
-  OP.OPENDIR,
-  OP.READDIR,
-  OP.RELEASEDIR,
   OP.CREATE,
-  OP.READDIRPLUS,
-  OP.LSEEK,
   OP.COPY_FILE_RANGE,
   OP.COPY_FILE_RANGE_64,
-  OP.STATX,
 ];
+
+const LOOK = 1;
+const CHANGE = 2;
 
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
   readonly #ctx: Context;
-  /** By opcode: 1 for what is quick, and no layer has to see. */
-  readonly #isQuick = new Uint8Array(OPCODE_LIMIT);
+  readonly #hasDeputy: boolean;
+  /** By opcode: LOOK or CHANGE for what is quick, and no layer has to see; else 0. */
+  readonly #quick = new Uint8Array(OPCODE_LIMIT);
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
   readonly #restsUntilUs = new Float64Array(MOUNT_CAPACITY);
   /** By backing mount: calls to be watched. */
@@ -88,10 +101,17 @@ export class InPlacePolicy {
   /** Waits of this thread before the call under way, if it is watched. */
   #waitsBefore = 0;
 
-  constructor(ctx: Context) {
+  /** @param hasDeputy whether somebody receives in this thread's place while it hangs in a call */
+  constructor(ctx: Context, hasDeputy: boolean) {
     this.#ctx = ctx;
-    for (const opcode of QUICK) {
-      if (ctx.config.inPlace[opcode] !== IN_PLACE.NEVER) this.#isQuick[opcode] = 1;
+    this.#hasDeputy = hasDeputy;
+    this.#enter(QUICK_LOOKS, LOOK);
+    this.#enter(QUICK_CHANGES, CHANGE);
+  }
+
+  #enter(opcodes: readonly number[], kind: number): void {
+    for (const opcode of opcodes) {
+      if (this.#ctx.config.inPlace[opcode] !== IN_PLACE.NEVER) this.#quick[opcode] = kind;
     }
   }
 
@@ -102,12 +122,16 @@ export class InPlacePolicy {
    */
   mayBeBold(mount: number): boolean {
     const ctx = this.#ctx;
-    if (ctx.opcode >= OPCODE_LIMIT || this.#isQuick[ctx.opcode] === 0) return false;
+    if (ctx.opcode >= OPCODE_LIMIT || this.#quick[ctx.opcode] === 0) return false;
     if (!this.#mayCall(mount)) return false;
+    if (this.#quick[ctx.opcode] === CHANGE && !this.#mayChange(mount)) return false;
     switch (ctx.opcode) {
       case OP.RELEASE:
-        // Unlocking has others try for their locks.
-        return !ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS);
+        // Unlocking has others try for their locks. The close after writing may be a change (xfs).
+        return (
+          !ctx.has(NEGOTIATED.POSIX_LOCKS | NEGOTIATED.FLOCK_LOCKS) &&
+          ((ctx.arg32(RELEASE_IN.flags) & O_ACCMODE) === O_RDONLY || this.#mayChange(mount))
+        );
       case OP.SETATTR:
         return (ctx.arg32(SETATTR_IN.valid) & FATTR_SIZE) === 0;
       case OP.OPEN:
@@ -120,12 +144,12 @@ export class InPlacePolicy {
         return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
       case OP.RENAME:
       case OP.RENAME2:
-        return this.#answersSoon(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
+        return this.#mayChange(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
       case OP.LINK:
-        return this.#answersSoon(ctx.mountOf(ctx.argLo(LINK_IN.oldnodeid)));
+        return this.#mayChange(ctx.mountOf(ctx.argLo(LINK_IN.oldnodeid)));
       case OP.COPY_FILE_RANGE:
       case OP.COPY_FILE_RANGE_64:
-        return this.#answersSoon(ctx.mountOf(ctx.argLo(COPY_FILE_RANGE_IN.nodeid_out)));
+        return this.#mayChange(ctx.mountOf(ctx.argLo(COPY_FILE_RANGE_IN.nodeid_out)));
       default:
         return true;
     }
@@ -175,6 +199,12 @@ export class InPlacePolicy {
     const ctx = this.#ctx;
     getrusage(RUSAGE_THREAD, ctx.scratchAddress(SCRATCH.RUSAGE));
     return ctx.u32[(ctx.scratch + SCRATCH.RUSAGE + RUSAGE.nvcsw) >> 2];
+  }
+
+  /** Without a deputy nobody would go on while a frozen disk holds this thread up. */
+  #mayChange(mount: number): boolean {
+    const isMemory = this.#ctx.tables.mounts.fsType(mount) === FS_MAGIC.TMPFS;
+    return (this.#hasDeputy || isMemory) && this.#answersSoon(mount);
   }
 
   /** Whether calls on this mount should be short; main may have been caught in one that was not. */
