@@ -488,6 +488,7 @@ class Mount implements Daemon {
       this.#onEnd(end),
     );
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
+    let timer: NodeJS.Timeout | undefined;
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
       this.#onInitFailed = reject;
@@ -495,10 +496,11 @@ class Mount implements Daemon {
         'ERR_SLUICE_KERNEL',
         `the kernel sent no FUSE_INIT for ${this.#mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; is the descriptor in use already?`,
       );
-      setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
+      timer = setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
     });
     this.#reader.resume();
-    await initialised;
+    // A timer that is left would keep the memory of a mount that has ended.
+    await initialised.finally(() => clearTimeout(timer));
   }
 
   #openCpuLatency(): CpuLatency | undefined {
