@@ -888,18 +888,18 @@ class Mount implements Daemon {
     this.#reader?.close();
     // The kernel ends the waits when the device is closed.
     this.#dispatcher?.lockWaits.clear();
-    await this.#uring?.stop();
+    const queuesEnded = (await this.#uring?.stop()) ?? true;
     await this.#deputy?.stop();
-    const allEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
+    const lanesEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
     if (this.#device !== undefined) {
       close(this.#device.fuseFd);
       forgetMount(this.#device);
     }
     await this.#exporter?.stop();
     for (const closer of this.#closers.reverse()) closer();
-    // With a lane still in a call the tables are in use, and closing files of a server that hangs
+    // With a thread still in a call the tables are in use, and closing files of a server that hangs
     // would hang us: the process's end closes them.
-    if (allEnded) this.#fs?.close();
+    if (lanesEnded && queuesEnded) this.#fs?.close();
     this.#once.summarise();
     this.#control?.close({ reason: this.#reason });
     this.#onUnmounted(this.#reason);
