@@ -289,8 +289,9 @@ class Queue {
     if (this.#hasEnded) return;
     if (!this.#isEventArmed) this.#armEvent();
     entries.announceWait(index);
-    // Who answers, or stops us, looks whether we wait after that: one of us sees the other.
-    const isBusy = entries.hasAnswered(index) || entries.isStopping(index);
+    // Who answers, frees a slot, or stops us, looks whether we wait after that: one of us sees the other.
+    const hasRoom = this.#waiting > 0 && !entries.wantsRoom(index);
+    const isBusy = hasRoom || entries.hasAnswered(index) || entries.isStopping(index);
     this.#enter(isBusy ? 0 : 1);
     entries.announceRunning(index);
   }

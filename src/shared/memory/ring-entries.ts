@@ -230,9 +230,16 @@ export class RingEntries {
     Atomics.store(this.#cells, thread * THREAD_STRIDE + WANTS_ROOM, 1);
   }
 
+  /** Whether it was told of none since it asked. */
+  wantsRoom(thread: number): boolean {
+    // Pairs with the compareExchange in tellRoom(): after announceWait() either we see that we were told,
+    // or who tells sees that we wait.
+    return Atomics.load(this.#cells, thread * THREAD_STRIDE + WANTS_ROOM) === 1;
+  }
+
   /** A slot of the thread was freed. */
   tellRoom(thread: number): void {
-    // Pairs with the store in askForRoom(), which comes before the look for a slot.
+    // Pairs with the store in askForRoom(), which comes before the look for a slot, and with wantsRoom().
     const at = thread * THREAD_STRIDE + WANTS_ROOM;
     if (Atomics.compareExchange(this.#cells, at, 1, 0) === 1) this.wake(thread);
   }
