@@ -18,7 +18,7 @@ import { onInterrupt } from './interrupt.ts';
 import { sluiceCommand, sourceOf, Target } from './macro/targets.ts';
 import { makeWorkDir, removeWorkDir } from './macro/work-dir.ts';
 import type { ScaleReply, ScaleStep } from './scale/client.ts';
-import { type HeapHistory, readCollections } from './scale/garbage-collections.ts';
+import { type HeapHistory, readCollections, START_MS } from './scale/garbage-collections.ts';
 
 interface ScaleOptions {
   readonly files: number;
@@ -159,7 +159,7 @@ function printPerInode(before: Sample, after: Sample): void {
 }
 
 function heapText(history: HeapHistory, thread: number): string {
-  const { collections, longestPauseMs, totalPauseMs, leftMib } = history;
+  const { collections, longestPauseMs, longestLaterPauseMs, totalPauseMs, leftMib } = history;
   const left = leftMib.map((size) => size.toFixed(1));
   const full =
     left.length === 0
@@ -167,7 +167,8 @@ function heapText(history: HeapHistory, thread: number): string {
       : `after the first full one ${left[0]} MiB, after the last ${left.at(-1)} MiB`;
   return (
     `  ${thread === 0 ? 'the first' : 'another'} thread: ${collections} collections, ` +
-    `longest pause ${longestPauseMs.toFixed(2)} ms, all ${totalPauseMs.toFixed(1)} ms; ${full}`
+    `longest pause ${longestPauseMs.toFixed(2)} ms (${longestLaterPauseMs.toFixed(2)} after the ` +
+    `first ${START_MS / 1000} s), all ${totalPauseMs.toFixed(1)} ms; ${full}`
   );
 }
 

@@ -178,6 +178,7 @@ class Mount implements Daemon {
   #layerWatch: SharedArrayBuffer | undefined;
   #exporter: Exporter | undefined;
   #device: MountedDevice | undefined;
+  #cpuLatency: CpuLatency | undefined;
   #reader: RequestSource | undefined;
   /** With engine=fuse-native: what requests come through. */
   #native: FuseNativeSession | undefined;
@@ -237,6 +238,7 @@ class Mount implements Daemon {
       await this.#serveNative(this.#native, wakeFd);
       return;
     }
+    this.#openCpuLatency();
     this.#prepareUring(fuseFd, wakeFd);
     await this.#serve(fuseFd, wakeFd);
     const isAgreed = this.#negotiated?.features.has('OVER_IO_URING') === true;
@@ -457,6 +459,7 @@ class Mount implements Daemon {
       {
         onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
         onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
+        onHops: (count) => this.#cpuLatency?.onTurn(count),
         onReport: (level, key, text) => this.#once.log(level, key, {}, text),
         onServed: (served) => this.#dispatcher.callers?.add(served),
       },
@@ -471,8 +474,7 @@ class Mount implements Daemon {
 
   /** Reads requests from now on; resolves when FUSE_INIT is answered. */
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
-    const cpuLatency = this.#openCpuLatency();
-    this.#startDeputy(fuseFd, cpuLatency);
+    this.#startDeputy(fuseFd);
     this.#startDispatcher(fuseFd, wakeFd);
     const dispatcher = this.#dispatcher;
     const { slots } = this.#fs.ctx.tables;
@@ -484,7 +486,7 @@ class Mount implements Daemon {
       needsLoop: () => dispatcher.needsLoop(),
     };
     const fds = { fuseFd, wakeFd };
-    this.#reader = new DeviceReader(fds, sink, RECEIVE_BATCH, cpuLatency, (end) =>
+    this.#reader = new DeviceReader(fds, sink, RECEIVE_BATCH, this.#cpuLatency, (end) =>
       this.#onEnd(end),
     );
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
@@ -503,10 +505,10 @@ class Mount implements Daemon {
     await initialised.finally(() => clearTimeout(timer));
   }
 
-  #openCpuLatency(): CpuLatency | undefined {
+  #openCpuLatency(): void {
     const cpuLatency = openCpuLatency(this.#options, this.#fs.ctx.tables.stats, this.#logger);
     if (cpuLatency !== undefined) this.#closers.push(() => cpuLatency.close());
-    return cpuLatency;
+    this.#cpuLatency = cpuLatency;
   }
 
   /** Mounts through libfuse, and serves what it calls. */
@@ -561,7 +563,7 @@ class Mount implements Daemon {
    * With one, main makes calls that a disk could delay: only where it may act as callers, too, and where
    * a lane is left when the file system that holds main up holds up another one.
    */
-  #startDeputy(fuseFd: number, cpuLatency: CpuLatency | undefined): void {
+  #startDeputy(fuseFd: number): void {
     if (this.#hooks.ownsProcess !== true || this.#options.lanes < 2) return;
     // What those answer only main can take.
     const { layers } = this.#hooks;
@@ -569,14 +571,14 @@ class Mount implements Daemon {
     const { ctx, memory, traceFd } = this.#fs;
     const returnFd = this.#openEventFd();
     const { watchdog } = this.#hooks;
-    const cpuLatencyFd = cpuLatency?.fd ?? -1;
+    const cpuLatencyFd = this.#cpuLatency?.fd ?? -1;
     const task = { memory, config: ctx.config, fuseFd, returnFd, cpuLatencyFd, traceFd, watchdog };
     this.#deputy = new Deputy(task, ctx, this.#logger, {
       onRequest: (message, receivedUs) => this.#dispatcher.handleKept(message, receivedUs),
       onUnlocked: (inode) => this.#dispatcher.lockWaits.unlocked(inode),
       onStoodIn: (served) => {
         // As the deputy has done: from here it begins anew.
-        cpuLatency?.release();
+        this.#cpuLatency?.release();
         this.#dispatcher.callers?.add(served);
       },
       onClose: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),

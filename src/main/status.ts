@@ -54,6 +54,8 @@ export interface DaemonStatus {
   readonly slowOperations: number;
   readonly timeouts: number;
   readonly forgets: number;
+  /** Of the io_uring engine: reads and writes the kernel made by itself. */
+  readonly uringTransfers: number;
   /** For so long idle CPUs were kept awake. */
   readonly cpusAwakeSeconds: number;
   readonly readBytes: number;
@@ -106,6 +108,7 @@ export function loadOf(tables: ThreadTables, lanes: number, parked: number): Dae
       stats.sum(STAT.SLOW_IN_QUEUE) + stats.sum(STAT.SLOW_IN_LANE) + stats.sum(STAT.SLOW_ON_MAIN),
     timeouts: stats.sum(STAT.TIMEOUTS),
     forgets: stats.sum(STAT.FORGETS),
+    uringTransfers: stats.sum(STAT.RING_TRANSFERS),
     cpusAwakeSeconds: stats.sum(STAT.CPUS_AWAKE) / 1e6,
     readBytes: stats.sum(STAT.BYTES_READ),
     writtenBytes: stats.sum(STAT.BYTES_WRITTEN),

@@ -478,6 +478,13 @@ export const METRICS = [
     cells: ['URING_MEMORY'],
   },
   {
+    name: 'sluice_uring_transfers_total',
+    type: 'counter',
+    group: 'The mount',
+    help: 'Reads and writes of the io_uring engine that the kernel made by itself',
+    cells: ['RING_TRANSFERS'],
+  },
+  {
     name: 'sluice_uring_queue_restarts_total',
     type: 'counter',
     group: 'The mount',

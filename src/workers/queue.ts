@@ -15,7 +15,13 @@ import {
 } from '../shared/abi/uring.ts';
 import { type CallerSums, CallerTable } from '../shared/caller-table.ts';
 import { nowUs } from '../shared/clock.ts';
-import { ENTRY_STATE, RING_ORDER } from '../shared/memory/ring-entries.ts';
+import {
+  ENTRY_STATE,
+  entryOf,
+  isTransfer,
+  RING_ORDER,
+  transferOf,
+} from '../shared/memory/ring-entries.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread, queueThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
 import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
@@ -26,12 +32,16 @@ import { EntryQueue } from '../shared/passthrough/entry-queue.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../shared/passthrough/in-place-policy.ts';
 import { requestFromKernel } from '../shared/passthrough/notify.ts';
-import { answerException, replyOrUndo } from '../shared/passthrough/operations.ts';
+import { answerException, isDeferred, replyOrUndo } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
+import { endTransfer, prepareTransfer, Transfer } from '../shared/passthrough/transfers.ts';
 import { beginWork, endWork } from '../shared/request-stats.ts';
+import { STAT } from '../shared/stats-layout.ts';
 import {
+  IORING_OP_NOP,
   IORING_OP_READ,
   IORING_OP_URING_CMD,
+  IORING_OP_WRITE,
   putAddress,
   Ring,
   type RingPlace,
@@ -72,15 +82,20 @@ export type QueueMessage =
   | { readonly kind: 'served'; readonly served: CallerSums }
   /** A descriptor to close for which the ring had no room. */
   | { readonly kind: 'close'; readonly fd: number; readonly mount: number }
+  /** So many requests went to lanes within a few milliseconds. */
+  | { readonly kind: 'hops'; readonly count: number }
   /** The kernel has its entries. */
   | { readonly kind: 'registered' }
   /** The kernel refused an entry, and with it the engine. */
   | { readonly kind: 'refused'; readonly errno: number };
 
-/** In the place of an entry's number: the read of the eventfd. */
+/** In the place of an entry's number: the read of the eventfd, and what was taken back. */
 const EVENT = -2;
+const NOTHING = -3;
 /** Replies that wait for those behind them at the most, before they go to the kernel. */
 const COMMIT_BATCH = 8;
+/** Main is told of requests for lanes so often, if there are some. */
+const TELL_HOPS_US = 2000;
 /** When no lane was free main is told, not more often than this. */
 const TELL_MAIN_US = 50_000;
 /** Main is told of callers not more often than this. */
@@ -101,12 +116,18 @@ class Queue {
   readonly #eventAddress = addressOf(this.#event);
   readonly #one = new BigUint64Array(new SharedArrayBuffer(8)).fill(1n);
   readonly #oneAddress = addressOf(this.#one);
+  readonly #transfer = new Transfer();
+  /** By entry, from our first one on: when its request came, while it is TRANSFERRING. */
+  readonly #receivedUs: Float64Array;
   #isEventArmed = false;
   #isRegistered = false;
   #hasEnded = false;
   /** Entries in state RECEIVED for which there was no slot. */
   #waiting = 0;
   #toldMainUs = 0;
+  /** Requests for lanes since main was told of some, and when that was. */
+  #hops = 0;
+  #toldHopsUs = 0;
   /** Of whom the requests were that main was not told of. */
   readonly #callers = new CallerTable();
   #toldCallersUs = 0;
@@ -134,6 +155,7 @@ class Queue {
     this.#ring = new Ring(this.#ctx.i32, task.ring);
     this.#first = this.#ctx.tables.entries.firstOf(index);
     this.#end = this.#first + task.entries;
+    this.#receivedUs = new Float64Array(task.entries);
     this.#queue = new EntryQueue(this.#ctx, index);
     this.#policy = new InPlacePolicy(this.#ctx, false);
   }
@@ -280,9 +302,11 @@ class Queue {
     for (let cqe = ring.peekCqe(); cqe >= 0; cqe = ring.peekCqe()) {
       const result = i32[cqe + 2];
       const entry = i32[cqe];
-      if (entry === EVENT) {
+      if (entry < 0) {
         ring.takeCqe();
-        this.#isEventArmed = false;
+        if (entry === EVENT) this.#isEventArmed = false;
+      } else if (isTransfer(entry)) {
+        this.#transferred(entryOf(entry), result);
       } else if (result >= 0) {
         // Before the completion is taken: whoever serves after our death finds one or the other.
         const message = this.#receive(entry);
@@ -340,7 +364,6 @@ class Queue {
 
   #serve(entry: number, message: number): void {
     const ctx = this.#ctx;
-    const { entries, stats } = ctx.tables;
     if (message < 0) {
       putEntryHeader(ctx, entry, -ERRNO.EIO, 0);
       this.#commit(entry);
@@ -348,16 +371,24 @@ class Queue {
     }
     ctx.loadEntry(entry, message);
     ctx.receivedUs = nowUs();
+    this.#work(entry, true, 0);
+  }
+
+  /** Begins with the loaded request, or ends it after its transfer of so many bytes. */
+  #work(entry: number, isNew: boolean, transferred: number): void {
+    const ctx = this.#ctx;
+    const { entries, stats } = ctx.tables;
+    const startUs = isNew ? ctx.receivedUs : nowUs();
     entries.setState(entry, ENTRY_STATE.EXECUTING);
-    beginWork(stats, ctx.receivedUs, ctx.opcode, ctx.nodeLo, ctx.nodeHi);
+    beginWork(stats, startUs, ctx.opcode, ctx.nodeLo, ctx.nodeHi);
     try {
-      ctx.tracer?.request(ctx);
-      this.#dispatch(entry);
+      if (isNew) this.#dispatch(entry);
+      else this.#endTransfer(entry, transferred);
     } catch (error) {
       if (entries.state(entry) !== ENTRY_STATE.EXECUTING) throw error;
       answerException(ctx, 'queue', error);
     }
-    endWork(stats, nowUs() - ctx.receivedUs);
+    endWork(stats, nowUs() - startUs);
     if (entries.state(entry) === ENTRY_STATE.ANSWERED) this.#commit(entry);
     if (ctx.isUnsafe) this.#endThread();
   }
@@ -373,6 +404,7 @@ class Queue {
     const ctx = this.#ctx;
     const row = ROW_BY_OPCODE[ctx.opcode];
     const { fuseFd } = this.#task;
+    ctx.tracer?.request(ctx);
     // FORGET and INTERRUPT come from /dev/fuse, to main; after DESTROY nothing comes any more.
     if (row?.class === 'control') {
       replyOrUndo(ctx, fuseFd, ctx.opcode === OP.DESTROY ? 0 : -ERRNO.ENOSYS);
@@ -384,7 +416,7 @@ class Queue {
         ? this.#answerBoldly(mount)
         : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.
           ctx.opcode !== OP.WRITE && mayTryInPlace(ctx, mount) && answerInPlace(ctx);
-      if (!isAnswered) this.#toLane(entry, mount);
+      if (!isAnswered && !this.#toRing(entry)) this.#toLane(entry, mount);
     }
   }
 
@@ -401,13 +433,83 @@ class Queue {
     }
   }
 
+  // ---- data the kernel moves ----
+
+  /** Has the kernel make a READ or WRITE by itself. @returns whether it does */
+  #toRing(entry: number): boolean {
+    const ctx = this.#ctx;
+    const isPossible = prepareTransfer(ctx, this.#transfer) && this.#submit(entry);
+    // By now the kernel has the file, whatever becomes of the descriptor.
+    ctx.finish();
+    return isPossible;
+  }
+
+  /** @returns whether the kernel has taken the transfer */
+  #submit(entry: number): boolean {
+    const { i32, tables, receivedUs, base } = this.#ctx;
+    const { isWrite, fd, at, sizeBytes, offsetLo, offsetHi } = this.#transfer;
+    const sqe = this.#ring.nextSqe();
+    i32[sqe] = isWrite ? IORING_OP_WRITE : IORING_OP_READ;
+    i32[sqe + (SQE.fd >> 2)] = fd;
+    i32[sqe + (SQE.off >> 2)] = offsetLo;
+    i32[sqe + (SQE.off >> 2) + 1] = offsetHi;
+    putAddress(i32, sqe + (SQE.addr >> 2), base + at);
+    i32[sqe + (SQE.len >> 2)] = sizeBytes;
+    i32[sqe + (SQE.user_data >> 2)] = transferOf(entry);
+    this.#receivedUs[entry - this.#first] = receivedUs;
+    tables.entries.setState(entry, ENTRY_STATE.TRANSFERRING);
+    this.#ring.push();
+    this.#enter(0);
+    if (this.#ring.pending === 0) {
+      tables.stats.add(STAT.RING_TRANSFERS, 1);
+      return true;
+    }
+    // It would be taken later, when the descriptor may be another file.
+    i32[sqe] = IORING_OP_NOP;
+    i32[sqe + (SQE.user_data >> 2)] = NOTHING;
+    tables.entries.setState(entry, ENTRY_STATE.EXECUTING);
+    return false;
+  }
+
+  #transferred(entry: number, count: number): void {
+    const ctx = this.#ctx;
+    const { entries } = ctx.tables;
+    // As with a new request. What was moved may be moved again.
+    entries.setState(entry, ENTRY_STATE.RECEIVED);
+    this.#ring.takeCqe();
+    ctx.loadEntry(entry, entries.messageAt(entry));
+    ctx.receivedUs = this.#receivedUs[entry - this.#first];
+    this.#work(entry, false, count);
+  }
+
+  #endTransfer(entry: number, count: number): void {
+    const ctx = this.#ctx;
+    const result = endTransfer(ctx, count);
+    ctx.finish();
+    if (isDeferred(result)) this.#toLane(entry, ctx.mountOf(ctx.nodeLo));
+    else replyOrUndo(ctx, this.#task.fuseFd, result);
+  }
+
+  // ---- lanes ----
+
   #toLane(entry: number, mount: number): void {
     if (this.#queue.place(mount)) {
       this.#wakeLane();
+      this.#countHop();
       return;
     }
     this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
     this.#waiting++;
+  }
+
+  /** A lane is woken for each, and we by the lane: main may keep CPUs awake. */
+  #countHop(): void {
+    const { receivedUs } = this.#ctx;
+    this.#hops++;
+    if (receivedUs - this.#toldHopsUs < TELL_HOPS_US) return;
+    if (this.#hops > 1) this.#tell({ kind: 'hops', count: this.#hops });
+    this.#hops = 0;
+    this.#toldHopsUs = receivedUs;
   }
 
   #wakeLane(): void {

@@ -46,6 +46,7 @@ const QUIET = new Set([
   // Only with engine=uring.
   'Restarts of lanes, and exceptions: queues restarted',
   'Memory: buffers of io_uring, at most',
+  'Reads and writes, where: of these by the kernel, for io_uring',
 ]);
 
 function hasNumber(series: readonly Series[]): boolean {

@@ -345,3 +345,15 @@ test('what a thread left half-way in a stripe is rebuilt with nothing lost', () 
   while (inodes.lookup(identityOf({ mount: 0, ino: 10_000 + added, handle: 0 })) > 0) added++;
   assert.equal(added, 2000 - 1 - slots.size);
 });
+
+test('a few inodes take few pages of a large table, huge ones or not', () => {
+  const before = process.memoryUsage.rss();
+  const { inodes } = tablesOf(makeMemory({ inodes: 10_000_000 }), 1);
+  inodes.clear();
+  const identity = new Int32Array(64);
+  for (let ino = 0; ino < 1000; ino++) {
+    inodes.lookup(identityOf({ mount: 0, ino, handle: 0 }, identity));
+  }
+  const growthBytes = process.memoryUsage.rss() - before;
+  assert.ok(growthBytes < 16 << 20, `RSS grew by ${growthBytes} bytes`);
+});

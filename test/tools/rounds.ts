@@ -35,7 +35,7 @@ export const SECOND: Readonly<Record<string, string>> = {
   'real-work/fio.test.': DROPS_CACHES,
   'real-work/unpack.test.': DROPS_CACHES,
   'stress/stress-ng.test.': DROPS_CACHES,
-  'uring/uring.test.': DROPS_CACHES,
+  'uring/': DROPS_CACHES,
 };
 
 /** Run last, one after the other. */

@@ -11,7 +11,7 @@ import type { CallerSums } from '../../shared/caller-table.ts';
 import { nowUs } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/log.ts';
 import { longWaitChecks } from '../../shared/memory/lock.ts';
-import { ENTRY_STATE, RING_ORDER } from '../../shared/memory/ring-entries.ts';
+import { ENTRY_STATE, entryOf, isTransfer, RING_ORDER } from '../../shared/memory/ring-entries.ts';
 import type { SharedMemory } from '../../shared/memory/shared-memory.ts';
 import { queueThread, ThreadJournal } from '../../shared/memory/thread-journal.ts';
 import type { Context, LogLevel } from '../../shared/passthrough/context.ts';
@@ -35,6 +35,8 @@ export interface QueueEvents {
   onUnlocked(inode: number): void;
   /** A descriptor is to be closed for which a queue found no room. */
   onClose(fd: number, mount: number): void;
+  /** A queue has given so many requests to lanes, one after the other. */
+  onHops(count: number): void;
   onReport(level: LogLevel, key: string, text: string): void;
   /** Whose requests a queue's thread has taken. */
   onServed(served: CallerSums): void;
@@ -261,6 +263,9 @@ export class Queues {
       case 'close':
         this.#events.onClose(message.fd, message.mount);
         break;
+      case 'hops':
+        this.#events.onHops(message.count);
+        break;
       case 'unlocked':
         this.#events.onUnlocked(message.inode);
         break;
@@ -324,7 +329,8 @@ export class Queues {
       this.#takeCompletions(ring);
       left = 0;
       this.#forEachEntry(index, (entry) => {
-        if (entries.state(entry) === ENTRY_STATE.KERNEL) left++;
+        const state = entries.state(entry);
+        if (state === ENTRY_STATE.KERNEL || state === ENTRY_STATE.TRANSFERRING) left++;
       });
     }
     if (left > 0) this.#settings.logger.warn({ queue: index, entries: left }, 'entries are lost');
@@ -377,11 +383,14 @@ export class Queues {
     const { i32 } = this.#ctx;
     const { entries } = this.#ctx.tables;
     ring.forEachUnsubmitted((sqe) => {
-      if ((i32[sqe] as number) !== IORING_OP_URING_CMD) return;
+      const userData = i32[sqe + (SQE.user_data >> 2)] as number;
+      if (userData < 0) return;
+      if (isTransfer(userData)) {
+        entries.setState(entryOf(userData), ENTRY_STATE.RECEIVED);
+        return;
+      }
       const isReply = i32[sqe + (SQE.cmd_op >> 2)] === URING_COMMIT_AND_FETCH;
-      const state = isReply ? ENTRY_STATE.ANSWERED : ENTRY_STATE.UNREGISTERED;
-      const entry = i32[sqe + (SQE.user_data >> 2)] as number;
-      if (entry >= 0) entries.setState(entry, state);
+      entries.setState(userData, isReply ? ENTRY_STATE.ANSWERED : ENTRY_STATE.UNREGISTERED);
     });
   }
 
@@ -395,6 +404,11 @@ export class Queues {
       const result = i32[cqe + 2] as number;
       ring.takeCqe();
       if (entry < 0) continue;
+      if (isTransfer(entry)) {
+        // However it ended: it is made once more.
+        entries.setState(entryOf(entry), ENTRY_STATE.RECEIVED);
+        continue;
+      }
       if (result >= 0) takeEntryMessage(ctx, entry);
       // ECANCELED: a request was on its way to the thread; the kernel has answered it so.
       entries.setState(entry, result >= 0 ? ENTRY_STATE.RECEIVED : ENTRY_STATE.UNREGISTERED);

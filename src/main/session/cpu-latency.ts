@@ -37,7 +37,10 @@ export class CpuLatency {
     this.#stats = stats;
   }
 
-  /** Main has handled so many requests without a turn of its event loop in between. */
+  /**
+   * Main has handled so many requests without a turn of its event loop in between, or queues of io_uring
+   * have given so many to lanes.
+   */
   onTurn(requests: number): void {
     this.#requests += requests;
     if (this.#timer !== undefined) return;

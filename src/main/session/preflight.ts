@@ -16,7 +16,8 @@ import {
 import { ERRNO, errnoName } from '../../shared/abi/errno.ts';
 import { SluiceError } from '../../shared/errors.ts';
 import { hasCapability } from '../../shared/sys/capabilities.ts';
-import { CAP_SYS_ADMIN, RLIMIT_NOFILE } from '../../shared/sys/constants.ts';
+import { CAP_SYS_ADMIN, F_DUPFD_CLOEXEC, RLIMIT_NOFILE } from '../../shared/sys/constants.ts';
+import { close, fcntl } from '../../shared/sys/libc.ts';
 import { type MountRow, readMountInfo } from '../../shared/sys/mountinfo.ts';
 import { mountAt, resolveOffMounts, TooManyLinksError } from '../../shared/sys/off-mounts.ts';
 import { raiseSoftLimit } from '../../shared/sys/rlimit.ts';
@@ -25,6 +26,8 @@ import { deviceCure, FS_TYPE, FUSE_DEVICE, FUSE_RDEV } from './mount.ts';
 
 /** Fewer descriptors than this do not even hold the lanes and a handful of open files. */
 export const MIN_FDS = 128;
+/** 8 bytes of the kernel's memory for each. */
+const MOST_FDS_AT_ONCE = 65_536;
 
 /** A checked mount point: its real path, and what should be said about it. */
 export interface CheckedMountpoint {
@@ -332,7 +335,17 @@ export function checkFdLimit(): number {
         : `the limit of open files is ${limit}, sluice needs ${MIN_FDS}; raise it with \`ulimit -n\` or LimitNOFILE=`,
     );
   }
+  makeRoomForFds(Math.min(limit, MOST_FDS_AT_ONCE));
   return limit;
+}
+
+/**
+ * Has the kernel make the table of descriptors as large as it will be. Where it grows, every thread that
+ * opens something waits for a grace period (expand_fdtable() in fs/file.c): 10 to 20 ms, at each doubling.
+ */
+function makeRoomForFds(count: number): void {
+  const fd = fcntl(0, F_DUPFD_CLOEXEC, count - 1);
+  if (fd >= 0) close(fd);
 }
 
 function statBytes(path: string): BigIntStats {

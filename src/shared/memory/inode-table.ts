@@ -67,6 +67,10 @@ const S_BUCKETS = 1; // Buckets in use, under the lock.
 const S_ENTRIES = 2; // Entries in the stripe; written under the lock, read by count().
 const S_FREE = 3; // Head of the free list, under the lock.
 const FIRST_BUCKETS = 16;
+/** Buckets stand in runs of a cache line, 1 << RUN_SHIFT = STRIPE_WORDS of them: see #bucketCell(). */
+const RUN_SHIFT = 4;
+/** A stripe splits buckets until it has so many for each entry, or all it can have. */
+const BUCKETS_PER_ENTRY = 2;
 
 const HEADER_WORDS = 16;
 const H_NEXT_SLOT = 0; // Atomic: first slot never used.
@@ -83,7 +87,7 @@ export interface InodeTableGeometry {
 }
 
 function bucketsPerStripe(capacity: number): number {
-  return Math.max(FIRST_BUCKETS, 1 << (31 - Math.clz32(Math.ceil(capacity / STRIPES))));
+  return Math.max(FIRST_BUCKETS, 1 << (32 - Math.clz32(Math.ceil(capacity / STRIPES) - 1)));
 }
 
 export class InodeTable {
@@ -496,8 +500,13 @@ export class InodeTable {
     return this.#bucketCell(stripe, bucketOf(hash, buckets));
   }
 
+  /**
+   * Index of the cell of a bucket. The stripes take turns, so that the buckets in use are the front
+   * of the array whatever its size: a small table touches one huge page of it, not one for each stripe.
+   */
   #bucketCell(stripe: number, bucket: number): number {
-    return BUCKETS_AT + ((stripe - STRIPES_AT) / STRIPE_WORDS) * this.#maxBuckets + bucket;
+    const turn = (bucket >> RUN_SHIFT) * STRIPES * STRIPE_WORDS;
+    return BUCKETS_AT + turn + (stripe - STRIPES_AT) + (bucket & (STRIPE_WORDS - 1));
   }
 
   /** Adds one lookup unless the count is 0, which is terminal. */
@@ -586,8 +595,10 @@ export class InodeTable {
     cells[head] = slot;
     const entries = cells[stripe + S_ENTRIES] + 1;
     Atomics.store(cells, stripe + S_ENTRIES, entries);
-    const buckets = cells[stripe + S_BUCKETS];
-    if (entries > buckets && buckets < this.#maxBuckets) this.#split(stripe, buckets);
+    const wanted = Math.min(BUCKETS_PER_ENTRY * entries, this.#maxBuckets);
+    // At most as many steps as one entry adds, so that no insert waits for a large one.
+    const enough = Math.min(wanted, cells[stripe + S_BUCKETS] + BUCKETS_PER_ENTRY);
+    for (let b = cells[stripe + S_BUCKETS]; b < enough; b++) this.#split(stripe, b);
   }
 
   /** Grows the stripe by one bucket: the entries that belong there leave the bucket it comes from. */

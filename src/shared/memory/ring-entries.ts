@@ -34,6 +34,8 @@ export const ENTRY_STATE = {
   IN_SLOT: 4,
   /** It holds the reply. */
   ANSWERED: 5,
+  /** The kernel moves the request's data, as a request of the same ring. */
+  TRANSFERRING: 6,
 } as const;
 
 /** Of a thread. */
@@ -44,6 +46,22 @@ const ORDER = 18; // Atomic: RING_ORDER; written by main.
 const COUNTS_CALLERS = 20; // Atomic: 1 while somebody wants to know whose requests come; written by main, read by the thread with each request.
 const EVENT_FD = 19; // Written by main before the thread starts, constant.
 const THREAD_STRIDE = 32;
+
+/** In the user_data of a ring's request: it is a transfer of the entry. */
+const TRANSFER = 1 << 24;
+
+/** The user_data of an entry's transfer; the entry's command has its number alone. */
+export function transferOf(entry: number): number {
+  return entry | TRANSFER;
+}
+
+export function isTransfer(userData: number): boolean {
+  return (userData & TRANSFER) !== 0;
+}
+
+export function entryOf(userData: number): number {
+  return userData & ~TRANSFER;
+}
 
 export const RING_ORDER = { WAIT: 0, REGISTER: 1, STOP: 2 } as const;
 

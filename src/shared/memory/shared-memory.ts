@@ -7,6 +7,7 @@ import { addressOf } from '../sys/libc.ts';
 import { BackingFiles } from './backing-files.ts';
 import { FdCache } from './fd-cache.ts';
 import { HandleTable } from './handle-table.ts';
+import { adviseHugePages } from './huge-pages.ts';
 import { InodeTable, type InodeTableGeometry } from './inode-table.ts';
 import { LockOwners } from './lock-owners.ts';
 import { MountTable } from './mount-table.ts';
@@ -96,9 +97,11 @@ export function requestMemoryBytes(g: MemoryGeometry): number {
 /** Makes the memory of one mount. */
 export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
   const threads = threadsOf(g);
+  const inodes = new SharedArrayBuffer(InodeTable.byteLength(g.inodes));
+  adviseHugePages(inodes);
   return {
     geometry: g,
-    inodes: new SharedArrayBuffer(InodeTable.byteLength(g.inodes)),
+    inodes,
     handles: new SharedArrayBuffer(HandleTable.byteLength(g.handles)),
     backings: new SharedArrayBuffer(BackingFiles.byteLength(g.handles)),
     fds: new SharedArrayBuffer(FdCache.byteLength(g.fdBudget)),

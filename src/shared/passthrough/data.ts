@@ -205,7 +205,7 @@ export function write(ctx: Context): number {
  * Whether pwrite(2) to this descriptor would ignore the offset: that of an append-only file. To write
  * elsewhere, from a mapping or after O_APPEND was taken off by fcntl(2), is EPERM on such a file.
  */
-function appendsOnly(ctx: Context, fd: number): boolean {
+export function appendsOnly(ctx: Context, fd: number): boolean {
   if (!ctx.tables.handles.waits(ctx.argLo(WRITE_IN.fh))) return false;
   return (fcntl(fd, F_GETFL, 0) & O_APPEND) !== 0;
 }

@@ -109,6 +109,8 @@ export const MAX_HANDLE_SIZE = 128;
 export const NAME_MAX = 255;
 export const PATH_MAX = 4096;
 export const PAGE_SIZE = 4096;
+/** madvise(2): back the range with huge pages where that can be done. */
+export const MADV_HUGEPAGE = 14;
 
 /** statx(2) masks. */
 /** `attributes` of struct statx: the file can only be appended to. */
@@ -200,6 +202,7 @@ export const LOCK_NB = 4;
 export const LOCK_UN = 8;
 export const F_SETFD = 2;
 export const F_GETFL = 3;
+export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 /** getrusage(2): of the calling thread. */

@@ -13,7 +13,9 @@ const IORING_SETUP_NO_MMAP = 1 << 14;
 const IORING_SETUP_NO_SQARRAY = 1 << 16;
 const IORING_ENTER_GETEVENTS = 1;
 
+export const IORING_OP_NOP = 0;
 export const IORING_OP_READ = 22;
+export const IORING_OP_WRITE = 23;
 export const IORING_OP_URING_CMD = 46;
 
 /** struct io_uring_sqe, as far as it is used here; an SQE of 128 bytes has its command area at `cmd`. */

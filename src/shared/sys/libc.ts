@@ -69,6 +69,7 @@ const c = {
   fsync: declare('fsync', 'int', ['int']),
   fdatasync: declare('fdatasync', 'int', ['int']),
   syncfs: declare('syncfs', 'int', ['int']),
+  madvise: declare('madvise', 'int', ['uintptr_t', 'size_t', 'int']),
   fallocate: declare('fallocate64', 'int', ['int', 'int', 'off_t', 'off_t']),
   setxattr: declare('setxattr', 'int', ['uintptr_t', 'uintptr_t', 'uintptr_t', 'size_t', 'int']),
   getxattr: declare('getxattr', 'ssize_t', ['uintptr_t', 'uintptr_t', 'uintptr_t', 'size_t']),
@@ -368,6 +369,11 @@ export function fdatasync(fd: number): number {
 /** syncfs(2). */
 export function syncfs(fd: number): number {
   return result(c.syncfs(fd));
+}
+
+/** madvise(2). */
+export function madvise(address: number, sizeBytes: number, advice: number): number {
+  return result(c.madvise(address, sizeBytes, advice));
 }
 
 /** fallocate(2). */

@@ -180,6 +180,10 @@ export const data: Row = {
           expr: sumBy('op, where', rate('sluice_requests_total', 'op=~"read|write"')),
           legend: '{{op}} {{where}}',
         },
+        {
+          expr: sumBy('', rate('sluice_uring_transfers_total')),
+          legend: 'of these by the kernel, for io_uring',
+        },
       ],
     }),
     graph({
