@@ -91,7 +91,7 @@ const points: readonly (readonly [FaultPoint, FaultKind, every: number])[] = [
   ['replying', 'throw', 40],
   ['replied', 'throw', 80],
   ['freeing', 'throw', 40],
-  ['executing', 'heap', 60],
+  ['executing', 'heap', 8],
 ];
 
 for (const [point, kind, every] of points) {

@@ -81,6 +81,8 @@ export class Queues {
   /** Threads whose entries the kernel has. */
   readonly #registered = new Set<number>();
   #onRegistered: ((refusal: string | undefined) => void) | undefined;
+  /** Threads that have died, and their next ones have not registered. */
+  readonly #missing = new Set<number>();
   #isStopping = false;
   #stopping: Promise<boolean> | undefined;
   #callersTimer: NodeJS.Timeout | undefined;
@@ -228,7 +230,6 @@ export class Queues {
         cpu,
         entries: queues.length,
         ring: this.#rings[index],
-        isReplacement: (this.#generations[index] as number) > 0,
         eventFd: this.#eventFds[index],
         port: port2,
       },
@@ -253,6 +254,7 @@ export class Queues {
       case 'registered':
         this.#registered.add(index);
         this.#registerMore();
+        this.#isBack(index);
         break;
       case 'refused':
         this.#refused(index, message.errno);
@@ -275,6 +277,18 @@ export class Queues {
     }
   }
 
+  /**
+   * Requests that came while their queue had no entry are handed out with the next answer. Not before all
+   * are back: what the kernel asks must not come to an entry of a thread that is dead.
+   */
+  #isBack(index: number): void {
+    if (!this.#missing.delete(index) || this.#missing.size > 0) return;
+    // The reserve sits on no CPU, of whose queue it would be.
+    for (let queue = 0; queue < this.#rings.length - 1; queue++) {
+      this.#ctx.tables.entries.askForRequest(queue);
+    }
+  }
+
   #refused(index: number, errno: number): void {
     const text = `the kernel does not register a queue: ${errnoName(-errno)}`;
     if (this.#onRegistered !== undefined) this.#settle(text);
@@ -282,6 +296,7 @@ export class Queues {
       const isReserve = index === this.#rings.length - 1;
       const consequence = isReserve ? 'there is no reserve' : 'its CPU has the reserve only';
       this.#events.onReport('error', `queue-refused-${index}`, `${text}; ${consequence}`);
+      this.#isBack(index);
     }
   }
 
@@ -309,6 +324,7 @@ export class Queues {
       { queue: index, reason },
       'the thread of a queue died; it is started again',
     );
+    this.#missing.add(index);
     this.#recover(index);
     const place = this.#rings[index] as RingPlace;
     const ring = new Ring(this.#ctx.i32, place);
