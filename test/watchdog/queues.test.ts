@@ -23,7 +23,7 @@ async function waitingThread(): Promise<{ readonly id: number; end(): Promise<un
     const id = require('node:fs').readlinkSync('/proc/thread-self').split('/').at(-1);
     parentPort.postMessage(Number(id));
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`;
-  const worker = new Worker(code, { eval: true });
+  const worker = new Worker(code, { eval: true, execArgv: [] });
   const [id] = (await once(worker, 'message')) as [number];
   return { id, end: () => worker.terminate() };
 }
