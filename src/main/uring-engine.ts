@@ -62,7 +62,9 @@ export class UringEngine {
     const settings = { plan: this.#plan, memory, task, logger: this.#logger };
     this.#queues = new Queues(settings, ctx, events);
     const reason = this.#queues.prepare();
-    if (reason !== undefined) this.#giveUp(reason);
+    if (reason === undefined) return;
+    this.#giveUp(reason);
+    void this.#queues.stop();
   }
 
   /** Whether the kernel is to be told of it: see Queues.prepare(). Not twice on one connection. */

@@ -98,6 +98,8 @@ const TELL_HOPS_US = 2000;
 const TELL_MAIN_US = 50_000;
 /** Main is told of callers not more often than this. */
 const TELL_CALLERS_US = 200_000;
+/** Entries the kernel refuses one after the other, before one is left out. */
+const MOST_REFUSALS = 64;
 const CPU_MASK_BYTES = 1024;
 
 class Queue {
@@ -119,6 +121,8 @@ class Queue {
   readonly #receivedUs: Float64Array;
   #isEventArmed = false;
   #isRegistered = false;
+  /** Of entries by the kernel, since the last request. */
+  #refusals = 0;
   #hasEnded = false;
   /** Entries in state RECEIVED for which there was no slot. */
   #waiting = 0;
@@ -326,6 +330,7 @@ class Queue {
   /** @returns where the request's message is, -1 if there is none that makes sense */
   #receive(entry: number): number {
     const message = takeEntryMessage(this.#ctx, entry);
+    this.#refusals = 0;
     this.#ctx.tables.entries.setState(entry, ENTRY_STATE.RECEIVED);
     return message;
   }
@@ -354,7 +359,8 @@ class Queue {
       // Another request may come to an entry the kernel knows; it does not know this one.
       const text = `the kernel refused a reply by io_uring: ${errnoName(-errno)}`;
       this.#ctx.report('error', `uring-commit-${errno}`, text);
-      this.#register(entry);
+      // One that is refused again and again would keep us busy with nothing else.
+      if (++this.#refusals < MOST_REFUSALS) this.#register(entry);
     } else {
       this.#tell({ kind: 'refused', errno });
       this.#hasEnded = true;

@@ -18,6 +18,7 @@ const MEASURES_TIME = 'measures what is quick and what is slow';
 const USES_SBIN = 'puts the helpers of mount(8) into /sbin and takes them away';
 const KEEPS_MOUNTS =
   'has namespaces for long, in which the mounts of others live on when those unmount them';
+const SWITCHES_URING = 'switches FUSE over io_uring on and off again, as uring/uring does';
 const NEEDS_CPUS = 'needs both CPUs: its threads have to meet';
 
 /** Run after the first round, two at a time: none of them minds what the others do. */
@@ -35,7 +36,7 @@ export const SECOND: Readonly<Record<string, string>> = {
   'real-work/fio.test.': DROPS_CACHES,
   'real-work/unpack.test.': DROPS_CACHES,
   'stress/stress-ng.test.': DROPS_CACHES,
-  'uring/': DROPS_CACHES,
+  'uring/uring.test.': DROPS_CACHES,
 };
 
 /** Run last, one after the other. */
@@ -46,6 +47,7 @@ export const ALONE: Readonly<Record<string, string>> = {
   'real-work/postgres.test.': KEEPS_MOUNTS,
   'service/mount-helper.test.': USES_SBIN,
   'service/systemd.test.': KEEPS_MOUNTS,
+  'uring/transfers.test.': SWITCHES_URING,
   'watchdog/freeze.test.': FREEZES,
   'watchdog/op-timeout.test.': MEASURES_TIME,
   'watchdog/options.test.': MEASURES_TIME,

@@ -268,8 +268,8 @@ export class Lanes {
     journal.setThreadId(0);
     // It may have died before it could tell; the message of one that lives finds nothing left to do.
     slots.forEachHanded((handed) => this.#handOver(handed));
-    // A slot that was freed, by us or before it died, may be one that a thread of a queue waits for.
-    for (let queue = 0; queue < entries.geometry.threads; queue++) entries.tellRoom(queue);
+    // Threads of queues may wait for what it has answered or freed, and did not come to tell.
+    for (let queue = 0; queue < entries.geometry.threads; queue++) entries.lookAgain(queue);
   }
 
   /** A request that was taken and has to be done yet goes to another lane. */

@@ -217,6 +217,15 @@ export class RingEntries {
     }
   }
 
+  /** Somebody died who may have answered an entry, or freed a slot, and told nobody. */
+  lookAgain(thread: number): void {
+    const at = thread * THREAD_STRIDE;
+    // Counted too often is no harm: the thread looks at all its entries.
+    Atomics.add(this.#cells, at + ANSWERED_COUNT, this.geometry.entriesPerThread);
+    Atomics.store(this.#cells, at + WANTS_ROOM, 0);
+    write(this.#cells[at + EVENT_FD], this.#oneAddress, 8);
+  }
+
   hasAnswered(thread: number): boolean {
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + ANSWERED_COUNT) > 0;
   }
