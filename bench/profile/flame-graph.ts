@@ -60,6 +60,6 @@ export function flameGraph(root: Frame, title: string): string {
     'font-family': 'monospace',
     'font-size': 10,
   };
-  const head = text(5, HEAD_HEIGHT - 12, title, { 'font-size': 13 });
+  const head = element('title', {}, title) + text(5, HEAD_HEIGHT - 12, title, { 'font-size': 13 });
   return `${element('svg', attributes, head + pieces.join('\n'))}\n`;
 }

@@ -490,6 +490,7 @@ class Mount implements Daemon {
       this.#onEnd(end),
     );
     // A given descriptor may have been initialised by whoever mounted it; we serve a fresh one only.
+    let timer: NodeJS.Timeout | undefined;
     const initialised = new Promise<void>((resolve, reject) => {
       this.#onInitialised = resolve;
       this.#onInitFailed = reject;
@@ -497,10 +498,11 @@ class Mount implements Daemon {
         'ERR_SLUICE_KERNEL',
         `the kernel sent no FUSE_INIT for ${this.#mountpoint} within ${INIT_TIMEOUT_MS / 1000} s; is the descriptor in use already?`,
       );
-      setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
+      timer = setTimeout(() => reject(late), INIT_TIMEOUT_MS).unref();
     });
     this.#reader.resume();
-    await initialised;
+    // A timer that is left would keep the memory of a mount that has ended.
+    await initialised.finally(() => clearTimeout(timer));
   }
 
   #openCpuLatency(): void {
@@ -888,18 +890,18 @@ class Mount implements Daemon {
     this.#reader?.close();
     // The kernel ends the waits when the device is closed.
     this.#dispatcher?.lockWaits.clear();
-    await this.#uring?.stop();
+    const queuesEnded = (await this.#uring?.stop()) ?? true;
     await this.#deputy?.stop();
-    const allEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
+    const lanesEnded = this.#lanes === undefined || (await this.#lanes.stop(LANE_STOP_MS));
     if (this.#device !== undefined) {
       close(this.#device.fuseFd);
       forgetMount(this.#device);
     }
     await this.#exporter?.stop();
     for (const closer of this.#closers.reverse()) closer();
-    // With a lane still in a call the tables are in use, and closing files of a server that hangs
+    // With a thread still in a call the tables are in use, and closing files of a server that hangs
     // would hang us: the process's end closes them.
-    if (allEnded) this.#fs?.close();
+    if (lanesEnded && queuesEnded) this.#fs?.close();
     this.#once.summarise();
     this.#control?.close({ reason: this.#reason });
     this.#onUnmounted(this.#reason);

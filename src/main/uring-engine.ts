@@ -103,8 +103,9 @@ export class UringEngine {
     };
   }
 
-  async stop(): Promise<void> {
-    await this.#queues?.stop();
+  /** @returns false if a thread has not ended, see Queues.stop() */
+  async stop(): Promise<boolean> {
+    return (await this.#queues?.stop()) ?? true;
   }
 
   #giveUp(reason: string): void {

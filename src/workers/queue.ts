@@ -63,8 +63,6 @@ export interface QueueTask {
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
   readonly fuseFd: number;
-  /** Whether a thread that died served here before. */
-  readonly isReplacement: boolean;
   /** An eventfd by which others wake this thread. */
   readonly eventFd: number;
   /** An eventfd that wakes main. */
@@ -173,6 +171,9 @@ class Queue {
       this.#takeAnswered();
       if (this.#waiting > 0) this.#placeWaiting();
       if (this.#callers.requests() > 0) this.#tellCallers();
+      if (entries.mustRequest(index) && entries.takeRequest(index)) {
+        requestFromKernel(this.#ctx, this.#task.fuseFd);
+      }
       this.#wait();
     }
   }
@@ -215,7 +216,6 @@ class Queue {
     this.#takeCompletions();
     if (this.#hasEnded) return;
     this.#isRegistered = true;
-    if (this.#task.isReplacement) requestFromKernel(this.#ctx, this.#task.fuseFd);
     this.#tell({ kind: 'registered' });
   }
 
@@ -292,8 +292,10 @@ class Queue {
     if (this.#hasEnded) return;
     if (!this.#isEventArmed) this.#armEvent();
     entries.announceWait(index);
-    // Who answers, or stops us, looks whether we wait after that: one of us sees the other.
-    const isBusy = entries.hasAnswered(index) || entries.isStopping(index);
+    // Who answers, frees a slot, or stops us, looks whether we wait after that: one of us sees the other.
+    const hasRoom = this.#waiting > 0 && !entries.wantsRoom(index);
+    const isAsked = entries.mustRequest(index) || entries.isStopping(index);
+    const isBusy = hasRoom || isAsked || entries.hasAnswered(index);
     this.#enter(isBusy ? 0 : 1);
     entries.announceRunning(index);
   }

@@ -32,7 +32,8 @@ async function startSabotaged(env: NodeJS.ProcessEnv, lanes = 4): Promise<Mount>
     source,
     mountpoint,
     env,
-    flags: [`--lanes=${lanes}`, '--request-slots=64'],
+    // With a deadline main leaves whatever could wait to the lanes.
+    flags: [`--lanes=${lanes}`, '--request-slots=64', '--op-timeout=60'],
     nodeFlags: ['--import', saboteur],
     allowErrors: [/a lane died/],
   });

@@ -244,7 +244,7 @@ export class Lanes {
   #recover(lane: number, journal: ThreadJournal): void {
     const thread = laneThread(lane);
     const ctx = this.#ctx;
-    const { slots, mounts } = ctx.tables;
+    const { slots, mounts, entries } = ctx.tables;
     recoverDead(ctx, thread, journal);
     const slot = journal.slot();
     if (slot >= 0) {
@@ -268,6 +268,8 @@ export class Lanes {
     journal.setThreadId(0);
     // It may have died before it could tell; the message of one that lives finds nothing left to do.
     slots.forEachHanded((handed) => this.#handOver(handed));
+    // A slot that was freed, by us or before it died, may be one that a thread of a queue waits for.
+    for (let queue = 0; queue < entries.geometry.threads; queue++) entries.tellRoom(queue);
   }
 
   /** A request that was taken and has to be done yet goes to another lane. */

@@ -59,8 +59,15 @@ const CANCEL_TIMEOUT_MS = 500;
 const CANCEL_POLL_MS = 5;
 /** So often the threads tell of callers that made no request since. */
 const TELL_CALLERS_MS = 400;
+/** In the place of the descriptor of a ring whose thread has died, until the next one has its own. */
+const CLOSED = -1;
 /** No queue has this number: the kernel refuses it, and with it the engine. */
 const NO_QUEUE = 0xffff;
+
+function whyNoRing(error: number): string {
+  const cure = error === -ERRNO.ENOMEM ? '; raise the limit of locked memory (ulimit -l)' : '';
+  return `a ring cannot be made: ${errnoName(error)}${cure}`;
+}
 
 export class Queues {
   readonly #settings: QueueSettings;
@@ -74,7 +81,10 @@ export class Queues {
   /** Threads whose entries the kernel has. */
   readonly #registered = new Set<number>();
   #onRegistered: ((refusal: string | undefined) => void) | undefined;
+  /** Threads that have died, and their next ones have not registered. */
+  readonly #missing = new Set<number>();
   #isStopping = false;
+  #stopping: Promise<boolean> | undefined;
   #callersTimer: NodeJS.Timeout | undefined;
 
   constructor(settings: QueueSettings, ctx: Context, events: QueueEvents) {
@@ -111,7 +121,7 @@ export class Queues {
       this.#eventFds.push(fd);
       this.#ctx.tables.entries.setEventFd(index, fd);
       const error = this.#makeRing(index, 0);
-      if (error < 0) return `a ring cannot be made: ${errnoName(error)}`;
+      if (error < 0) return whyNoRing(error);
     }
     for (const index of threads.keys()) this.#start(index);
     return undefined;
@@ -144,8 +154,13 @@ export class Queues {
     for (const index of this.#rings.keys()) this.#ctx.tables.entries.wake(index);
   }
 
-  async stop(): Promise<void> {
-    if (this.#isStopping) return;
+  /** @returns false if a thread has not ended: it is in a call, and uses tables and descriptors still */
+  stop(): Promise<boolean> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<boolean> {
     this.#isStopping = true;
     this.#settle('the mount has ended');
     clearInterval(this.#callersTimer);
@@ -153,15 +168,19 @@ export class Queues {
       this.#ctx.tables.entries.order(index, RING_ORDER.STOP);
     }
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, STOP_TIMEOUT_MS);
+    const late = new Promise<false>((resolve) => {
+      timer = setTimeout(() => resolve(false), STOP_TIMEOUT_MS);
     });
-    await Promise.race([Promise.allSettled(this.#ended), late]);
+    const ended = Promise.allSettled(this.#ended).then(() => true);
+    const allEnded = await Promise.race([ended, late]);
     await Promise.race([this.#pool.destroy().catch(() => undefined), late]);
     clearTimeout(timer);
     longWaitChecks.delete(this.#breakLocks);
-    for (const { fd } of this.#rings) close(fd);
+    // One that goes on would use the numbers, which may be somebody else's by then.
+    if (!allEnded) return false;
+    for (const { fd } of this.#rings) if (fd !== CLOSED) close(fd);
     for (const fd of this.#eventFds) close(fd);
+    return true;
   }
 
   #settle(refusal: string | undefined): void {
@@ -211,7 +230,6 @@ export class Queues {
         cpu,
         entries: queues.length,
         ring: this.#rings[index],
-        isReplacement: (this.#generations[index] as number) > 0,
         eventFd: this.#eventFds[index],
         port: port2,
       },
@@ -236,9 +254,10 @@ export class Queues {
       case 'registered':
         this.#registered.add(index);
         this.#registerMore();
+        this.#isBack(index);
         break;
       case 'refused':
-        this.#settle(`the kernel does not register a queue: ${errnoName(-message.errno)}`);
+        this.#refused(index, message.errno);
         break;
       case 'log':
         this.#events.onReport(message.level, message.key, message.text);
@@ -255,6 +274,29 @@ export class Queues {
       case 'served':
         this.#events.onServed(message.served);
         break;
+    }
+  }
+
+  /**
+   * Requests that came while their queue had no entry are handed out with the next answer. Not before all
+   * are back: what the kernel asks must not come to an entry of a thread that is dead.
+   */
+  #isBack(index: number): void {
+    if (!this.#missing.delete(index) || this.#missing.size > 0) return;
+    // The reserve sits on no CPU, of whose queue it would be.
+    for (let queue = 0; queue < this.#rings.length - 1; queue++) {
+      this.#ctx.tables.entries.askForRequest(queue);
+    }
+  }
+
+  #refused(index: number, errno: number): void {
+    const text = `the kernel does not register a queue: ${errnoName(-errno)}`;
+    if (this.#onRegistered !== undefined) this.#settle(text);
+    else {
+      const isReserve = index === this.#rings.length - 1;
+      const consequence = isReserve ? 'there is no reserve' : 'its CPU has the reserve only';
+      this.#events.onReport('error', `queue-refused-${index}`, `${text}; ${consequence}`);
+      this.#isBack(index);
     }
   }
 
@@ -282,12 +324,14 @@ export class Queues {
       { queue: index, reason },
       'the thread of a queue died; it is started again',
     );
+    this.#missing.add(index);
     this.#recover(index);
     const place = this.#rings[index] as RingPlace;
     const ring = new Ring(this.#ctx.i32, place);
     this.#takeUnsubmitted(ring);
     // The kernel cancels the waiting entries of a ring that is closed, and not those of a dead thread.
     close(place.fd);
+    this.#rings[index] = { ...place, fd: CLOSED };
     void this.#takeUp(index, ring, livedMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0);
   }
 
@@ -316,8 +360,8 @@ export class Queues {
       this.#start(index);
       return;
     }
-    const text = `a ring cannot be made: ${errnoName(error)}; it is tried again`;
-    this.#events.onReport('error', 'queue-ring', text);
+    const text = whyNoRing(error);
+    this.#events.onReport('error', 'queue-ring', `${text}; it is tried again`);
     setTimeout(() => this.#restart(index), RESTART_DELAY_MS);
   }
 

@@ -44,6 +44,7 @@ const ANSWERED_COUNT = 16; // Atomic: entries that others have answered since th
 const WANTS_ROOM = 17; // Atomic: 1 while the thread waits for one of its slots to come free.
 const ORDER = 18; // Atomic: RING_ORDER; written by main.
 const COUNTS_CALLERS = 20; // Atomic: 1 while somebody wants to know whose requests come; written by main, read by the thread with each request.
+const WANTS_REQUEST = 21; // Atomic: 1 while the thread is to have the kernel make a request; set by main, taken by the thread.
 const EVENT_FD = 19; // Written by main before the thread starts, constant.
 const THREAD_STRIDE = 32;
 
@@ -230,9 +231,16 @@ export class RingEntries {
     Atomics.store(this.#cells, thread * THREAD_STRIDE + WANTS_ROOM, 1);
   }
 
+  /** Whether it was told of none since it asked. */
+  wantsRoom(thread: number): boolean {
+    // Pairs with the compareExchange in tellRoom(): after announceWait() either we see that we were told,
+    // or who tells sees that we wait.
+    return Atomics.load(this.#cells, thread * THREAD_STRIDE + WANTS_ROOM) === 1;
+  }
+
   /** A slot of the thread was freed. */
   tellRoom(thread: number): void {
-    // Pairs with the store in askForRoom(), which comes before the look for a slot.
+    // Pairs with the store in askForRoom(), which comes before the look for a slot, and with wantsRoom().
     const at = thread * THREAD_STRIDE + WANTS_ROOM;
     if (Atomics.compareExchange(this.#cells, at, 1, 0) === 1) this.wake(thread);
   }
@@ -249,6 +257,22 @@ export class RingEntries {
   countsCallers(thread: number): boolean {
     // Pairs with the store in setCountsCallers(), before which nothing is written.
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + COUNTS_CALLERS) === 1;
+  }
+
+  /** Has the thread make the kernel ask something: see requestFromKernel(). Main. */
+  askForRequest(thread: number): void {
+    // Pairs with the load in mustRequest(), after announceWait(): it sees this, or we see that it waits.
+    Atomics.store(this.#cells, thread * THREAD_STRIDE + WANTS_REQUEST, 1);
+    this.wake(thread);
+  }
+
+  mustRequest(thread: number): boolean {
+    return Atomics.load(this.#cells, thread * THREAD_STRIDE + WANTS_REQUEST) === 1;
+  }
+
+  /** @returns whether it is to be done; from now on it is not, unless main asks again */
+  takeRequest(thread: number): boolean {
+    return Atomics.exchange(this.#cells, thread * THREAD_STRIDE + WANTS_REQUEST, 0) === 1;
   }
 
   /** Tells the thread what to do. Main. */

@@ -5,8 +5,16 @@
  * address of NUL-terminated bytes. Every call returns its result, or `-errno` on failure; errno is
  * read at once, since it belongs to the calling thread and the next call may change it.
  */
+import { isMainThread } from 'node:worker_threads';
 import koffi from 'koffi';
 import { SYS } from './constants.ts';
+
+/**
+ * koffi 3.3.4 keeps the stack and the heap of its calls when a thread ends: 3 MiB of addresses each time.
+ * System calls need little of the one and, with numbers for parameters, nothing of the other. Main keeps
+ * what it is given: libfuse's code runs there.
+ */
+if (!isMainThread) koffi.config({ sync_stack_size: 128 * 1024, sync_heap_size: 16 * 1024 });
 
 const lib = koffi.load(null);
 
