@@ -224,6 +224,9 @@ class Queue {
   }
 
   // ---- the ring ----
+  // An entry is KERNEL or TRANSFERRING only while a request of the ring has it: pushed before, and taken
+  // back after. Where we die in between, main finds it among what was not handed in; the other way
+  // round it would wait for a completion that never comes.
 
   #register(entry: number): void {
     const { entries } = this.#ctx.tables;
@@ -238,8 +241,8 @@ class Queue {
     const sqe = this.#command(entry, URING_REGISTER);
     putAddress(i32, sqe + (SQE.addr >> 2), base + 4 * iovecs);
     i32[sqe + (SQE.len >> 2)] = 2;
-    entries.setState(entry, ENTRY_STATE.KERNEL);
     this.#ring.push();
+    entries.setState(entry, ENTRY_STATE.KERNEL);
   }
 
   /** Hands in the reply in an entry, and asks for the next request. */
@@ -251,8 +254,8 @@ class Queue {
     const to = sqe + ((SQE.cmd + URING_COMMAND.commit_id) >> 2);
     i32[to] = i32[commitId];
     i32[to + 1] = i32[commitId + 1];
-    entries.setState(entry, ENTRY_STATE.KERNEL);
     this.#ring.push();
+    entries.setState(entry, ENTRY_STATE.KERNEL);
     if (this.#ring.pending >= COMMIT_BATCH) this.#enter(0);
   }
 
@@ -464,17 +467,17 @@ class Queue {
     i32[sqe + (SQE.len >> 2)] = sizeBytes;
     i32[sqe + (SQE.user_data >> 2)] = transferOf(entry);
     this.#receivedUs[entry - this.#first] = receivedUs;
-    tables.entries.setState(entry, ENTRY_STATE.TRANSFERRING);
     this.#ring.push();
+    tables.entries.setState(entry, ENTRY_STATE.TRANSFERRING);
     this.#enter(0);
     if (this.#ring.pending === 0) {
       tables.stats.add(STAT.RING_TRANSFERS, 1);
       return true;
     }
     // It would be taken later, when the descriptor may be another file.
+    tables.entries.setState(entry, ENTRY_STATE.EXECUTING);
     i32[sqe] = IORING_OP_NOP;
     i32[sqe + (SQE.user_data >> 2)] = NOTHING;
-    tables.entries.setState(entry, ENTRY_STATE.EXECUTING);
     return false;
   }
 

@@ -26,6 +26,7 @@ export class CpuLatency {
   #requests = 0;
   #sinceUs = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   /**
    * @param fd of CPU_LATENCY_DEVICE; closed by close()
@@ -43,7 +44,8 @@ export class CpuLatency {
    */
   onTurn(requests: number): void {
     this.#requests += requests;
-    if (this.#timer !== undefined) return;
+    // A queue's thread that ends late may still tell; the descriptor is somebody else's by then.
+    if (this.#timer !== undefined || this.#isClosed) return;
     const now = nowUs();
     if (now - this.#sinceUs >= 1000 * PERIOD_MS) {
       this.#sinceUs = now;
@@ -62,6 +64,7 @@ export class CpuLatency {
 
   close(): void {
     this.release();
+    this.#isClosed = true;
     closeSync(this.fd);
   }
 
