@@ -383,6 +383,8 @@ function copy(ctx: Context): number {
     if (sealed < 0) return sealed;
   }
   if (!ctx.mayBlock && !mayCopyInPlace(ctx, fdIn, fdOut, length)) return DEFER;
+  // The source may have grown since.
+  const most = ctx.mayBlock ? length : Math.min(length, IN_PLACE_BYTES);
   const dropped = dropFileCapability(ctx, fdOut, ctx.argLo(COPY_FILE_RANGE_IN.nodeid_out));
   if (dropped < 0) return dropped;
   const kill = takesSetIds(ctx, fdOut);
@@ -392,7 +394,7 @@ function copy(ctx: Context): number {
     ctx.scratchAddress(SCRATCH.OFFSETS),
     fdOut,
     ctx.scratchAddress(SCRATCH.OFFSETS + 8),
-    length,
+    most,
     ctx.arg32(COPY_FILE_RANGE_IN.flags),
   );
   if (kill) endSetIdKill(ctx);
