@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { OP } from '../../src/shared/abi/opcodes.ts';
 import { nowUs } from '../../src/shared/clock.ts';
@@ -9,6 +10,7 @@ import { allocateSharedMemory } from '../../src/shared/memory/shared-memory.ts';
 import { queueThread, ThreadJournal } from '../../src/shared/memory/thread-journal.ts';
 import { STAT, STAT_CELLS } from '../../src/shared/stats-layout.ts';
 import { Health } from '../../src/workers/exporter-health.ts';
+import { isBlocked } from '../../src/workers/watchdog-blocked.ts';
 import { LanesOnly } from '../../src/workers/watchdog-lanes-only.ts';
 import { QueueWatch } from '../../src/workers/watchdog-queues.ts';
 import { WorkUnderWay } from '../../src/workers/watchdog-work.ts';
@@ -25,10 +27,12 @@ async function waitingThread(): Promise<{ readonly id: number; end(): Promise<un
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`;
   const worker = new Worker(code, { eval: true, execArgv: [] });
   const [id] = (await once(worker, 'message')) as [number];
+  // It has told us before it waits.
+  while (!isBlocked(id)) await sleep(5);
   return { id, end: () => worker.terminate() };
 }
 
-test('a thread of a queue that is stuck is told of, and its mount left to the lanes', async () => {
+test('a thread of a queue that is stuck is told of, and its mount left to the lanes', async (t) => {
   const ringEntries = { threads: 2, entriesPerThread: 1, payloadBytes: 4096 };
   const { geometry } = makeMemory({ ringEntries });
   const memory = allocateSharedMemory({ ...geometry, statCells: STAT_CELLS });
@@ -51,6 +55,7 @@ test('a thread of a queue that is stuck is told of, and its mount left to the la
   const isLeft = () => mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY);
   const thread = queueThread(memory.geometry.maxLanes, 1);
   const waiting = await waitingThread();
+  t.after(() => waiting.end());
   new ThreadJournal(memory.journal, thread).setThreadId(waiting.id);
   const begin = (sinceMs: number) => {
     stats.setOf(thread, STAT.BUSY_OPCODE, OP.LOOKUP);
@@ -82,5 +87,4 @@ test('a thread of a queue that is stuck is told of, and its mount left to the la
   watch.look();
   assert.equal(said.length, 2);
   assert.match(String(said[1]), /^warn 1 the thread of a queue goes on after LOOKUP/);
-  await waiting.end();
 });
