@@ -18,6 +18,7 @@ const MEASURES_TIME = 'measures what is quick and what is slow';
 const USES_SBIN = 'puts the helpers of mount(8) into /sbin and takes them away';
 const KEEPS_MOUNTS =
   'has namespaces for long, in which the mounts of others live on when those unmount them';
+const COUNTS_INODES = 'counts what the kernel keeps, and drops the caches of the host';
 const SWITCHES_URING = 'switches FUSE over io_uring on and off again, as uring/uring does';
 const NEEDS_CPUS = 'needs both CPUs: its threads have to meet';
 
@@ -29,7 +30,6 @@ export const SECOND: Readonly<Record<string, string>> = {
   'faults/hung-backing.test.': DROPS_CACHES,
   'faults/lanes.test.': DROPS_CACHES,
   'kernel-passthrough/mount.test.': DROPS_CACHES,
-  'leaks/mount.test.': DROPS_CACHES,
   'leaks/unlinked.test.': DROPS_CACHES,
   'locks/waits.test.': DROPS_CACHES,
   'options/limits.test.': DROPS_CACHES,
@@ -42,6 +42,7 @@ export const SECOND: Readonly<Record<string, string>> = {
 /** Run last, one after the other. */
 export const ALONE: Readonly<Record<string, string>> = {
   'faults/frozen.test.': FREEZES,
+  'leaks/mount.test.': COUNTS_INODES,
   'memory/stress.test.': NEEDS_CPUS,
   'metrics/health.test.': FREEZES,
   'real-work/postgres.test.': KEEPS_MOUNTS,

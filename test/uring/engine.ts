@@ -1,5 +1,6 @@
 /** Mounts whose requests come by io_uring, where the machine can. */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { defer } from '../harness/cleanup.ts';
 import { type Mount, type MountOptions, startMount } from '../harness/mount.ts';
 
@@ -28,4 +29,13 @@ export async function startUring(options: MountOptions): Promise<Mount> {
     throw new Error(`requests do not come by io_uring\n${mount.logTail()}`);
   }
   return mount;
+}
+
+/** The status once nobody has anything open: to mount is looked at, and what that opened is given back later. */
+export async function idleStatus(mount: Mount): ReturnType<Mount['status']> {
+  for (;;) {
+    const status = await mount.status();
+    if (status['handles'] === 0 && status['slotsInUse'] === 0) return status;
+    await sleep(20);
+  }
 }

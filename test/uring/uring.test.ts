@@ -12,7 +12,7 @@ import { cliPath } from '../harness/paths.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { everyOptionIsTested, optionTest } from '../options/by-option.ts';
-import { startUring, switchOn } from './engine.ts';
+import { idleStatus, startUring, switchOn } from './engine.ts';
 
 const TIME_LIMIT = { timeout: 60_000 };
 const saboteur = new URL('../faults/saboteur.js', import.meta.url).href;
@@ -65,7 +65,7 @@ test('requests come by io_uring, and status says so', TIME_LIMIT, async (t) => {
   if (reason !== undefined) return t.skip(reason);
   const [source] = (await tempDirs('source')) as [string];
   const mount = await startUring({ source });
-  const start = await mount.status();
+  const start = await idleStatus(mount);
   const work = [clientPath, mount.mountpoint, '1'];
   const { stdout } = await runOk(process.execPath, work, { timeoutMs: 30_000 });
   const { errors, wrong } = JSON.parse(stdout) as { errors: object; wrong: string[] };
@@ -177,7 +177,7 @@ for (const [what, env, count] of [
       nodeFlags: ['--import', saboteur],
       allowErrors: [/a lane died/, /the thread of a queue died/],
     });
-    const start = await mount.status();
+    const start = await idleStatus(mount);
     const work = [clientPath, join(mount.mountpoint, 'work'), what === 'lanes' ? '1' : '4'];
     const { stdout, timedOut } = await run(process.execPath, work, { timeoutMs: 30_000 });
     assert.equal(timedOut, false, `the client hangs\n${mount.logTail()}`);
