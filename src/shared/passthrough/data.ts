@@ -55,6 +55,7 @@ import { type Context, DEFER, int64, SCRATCH } from './context.ts';
 import { dropFileCapability } from './file-capability.ts';
 import { handleFd } from './files.ts';
 import { openInodeBriefly } from './inode-access.ts';
+import { isInMemory } from './mounts.ts';
 import { beginSetIdKill, endSetIdKill, hasSetIds, killsSetIds, takesSetIds } from './set-ids.ts';
 
 /** The largest count op 47 can answer; whole pages, as the kernel's own MAX_RW_COUNT. */
@@ -70,16 +71,12 @@ function iovec(ctx: Context, address: number, sizeBytes: number): number {
   return ctx.scratchAddress(SCRATCH.IOV);
 }
 
-/** Whether an inode's data are memory, with no disk to wait for. */
-function isInMemory({ tables: { inodes, mounts } }: Context, slot: number): boolean {
-  return mounts.fsType(inodes.mount(slot)) === FS_MAGIC.TMPFS;
-}
-
 /** A file's descriptor for READ, WRITE and the like. */
 function fileFd(ctx: Context, fhOffset: number, accessMode: number): number {
   const hasNoHandle = ctx.has(NEGOTIATED.NO_OPEN);
   const waits = hasNoHandle || ctx.tables.handles.waits(ctx.argLo(fhOffset));
-  if (waits && !ctx.mayBlock && !(ctx.isBold && isInMemory(ctx, ctx.nodeLo))) return DEFER;
+  if (waits && !ctx.mayBlock && !(ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo))))
+    return DEFER;
   return handleFd(ctx, fhOffset, false, hasNoHandle, accessMode);
 }
 
@@ -143,7 +140,7 @@ function readInPlace(ctx: Context, fd: number, size: number, offset: number | bi
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
   if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) {
-    const mayRead = ctx.isBold && isInMemory(ctx, ctx.nodeLo);
+    const mayRead = ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo));
     return mayRead ? readBlocking(ctx, fd, size, offset) : DEFER;
   }
   let done = 0;
@@ -196,6 +193,11 @@ export function write(ctx: Context): number {
     count = mustWait ? DEFER : writeInPlace(ctx, fd, payload, size, offset);
   }
   if (count < 0) return count;
+  return putWritten(ctx, count);
+}
+
+/** Counts what a WRITE has written, and puts its reply. @returns the length of that */
+export function putWritten(ctx: Context, count: number): number {
   countWritten(ctx.tables.stats, count);
   ctx.putWords(WRITE_OUT.size, count, 0);
   return WRITE_OUT.SIZE;
@@ -266,7 +268,7 @@ function writeInPlace(
 }
 
 /** st_size of an open file; it does not leave the numbers a double holds exactly in practice. */
-function fileSize(ctx: Context, fd: number): number | bigint {
+export function fileSize(ctx: Context, fd: number): number | bigint {
   const error = statxInto(ctx, fd, SCRATCH.STATX, STATX_BASIC_STATS);
   if (error < 0) return error;
   const at = (ctx.scratch + SCRATCH.STATX + STATX.size) >> 2;
@@ -414,7 +416,7 @@ function mayCopyInPlace(ctx: Context, fdIn: number, fdOut: number, length: numbe
   // The reply buffer has to have room for what is read to it.
   const limit = Math.min(IN_PLACE_BYTES, ctx.config.maxWriteBytes);
   if (typeof offset === 'bigint' || size > limit) return false;
-  if (isInMemory(ctx, ctx.nodeLo)) return true;
+  if (isInMemory(ctx, ctx.mountOf(ctx.nodeLo))) return true;
   if (mounts.fsType(inodes.mount(ctx.nodeLo)) !== FS_MAGIC.EXT4) return false;
   // All of it is in the page cache when it can be read from there.
   return readInPlace(ctx, fdIn, size, offset) >= 0;

@@ -20,7 +20,6 @@ import {
 } from '../abi/structs.ts';
 import { MOUNT_CAPACITY, MOUNT_FLAG } from '../memory/mount-table.ts';
 import {
-  FS_MAGIC,
   O_ACCMODE,
   O_RDONLY,
   O_TRUNC,
@@ -35,6 +34,7 @@ import { getrusage } from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
 import { IN_PLACE, IN_PLACE_BYTES, NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
+import { isInMemory } from './mounts.ts';
 
 /** A call that takes longer was delayed by something: a disk, or another program on our CPU. */
 const SLOW_CALL_US = 1000;
@@ -203,8 +203,7 @@ export class InPlacePolicy {
 
   /** Without a deputy nobody would go on while a frozen disk holds this thread up. */
   #mayChange(mount: number): boolean {
-    const isMemory = this.#ctx.tables.mounts.fsType(mount) === FS_MAGIC.TMPFS;
-    return (this.#hasDeputy || isMemory) && this.#answersSoon(mount);
+    return (this.#hasDeputy || isInMemory(this.#ctx, mount)) && this.#answersSoon(mount);
   }
 
   /** Whether calls on this mount should be short; main may have been caught in one that was not. */

@@ -31,6 +31,11 @@ import { type Context, SCRATCH } from './context.ts';
 import { deviceOf } from './identify.ts';
 import { procPath } from './inode-access.ts';
 
+/** Whether a backing mount's data are memory, with no disk to wait for. */
+export function isInMemory({ tables }: Context, mount: number): boolean {
+  return tables.mounts.fsType(mount) === FS_MAGIC.TMPFS;
+}
+
 /**
  * The place of the mount a descriptor is on, with a reference to it that the caller releases.
  * Does not wait for a server that hangs, if the mount is known.

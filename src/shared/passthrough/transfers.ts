@@ -5,23 +5,13 @@
  */
 import { FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID } from '../abi/flags.ts';
 import { OP } from '../abi/opcodes.ts';
-import { READ_IN, WRITE_IN, WRITE_OUT } from '../abi/structs.ts';
+import { READ_IN, WRITE_IN } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
-import { countRead, countWritten } from '../request-stats.ts';
-import {
-  O_APPEND,
-  O_DIRECT,
-  O_DSYNC,
-  O_RDONLY,
-  O_RDWR,
-  O_SYNC,
-  STATX,
-  STATX_BASIC_STATS,
-} from '../sys/constants.ts';
-import { statxInto } from './attributes.ts';
+import { countRead } from '../request-stats.ts';
+import { O_APPEND, O_DIRECT, O_DSYNC, O_RDONLY, O_RDWR, O_SYNC } from '../sys/constants.ts';
 import { NEGOTIATED } from './config.ts';
-import { type Context, DEFER, int64, SCRATCH } from './context.ts';
-import { appendsOnly } from './data.ts';
+import { type Context, DEFER } from './context.ts';
+import { appendsOnly, fileSize, putWritten } from './data.ts';
 import { handleFd } from './files.ts';
 import { checkRequest } from './operations.ts';
 import { killsSetIds } from './set-ids.ts';
@@ -87,9 +77,7 @@ function describeWrite(ctx: Context, transfer: Transfer): boolean {
 export function endTransfer(ctx: Context, count: number): number {
   if (ctx.opcode === OP.WRITE) {
     if (count !== ctx.arg32(WRITE_IN.size)) return DEFER;
-    countWritten(ctx.tables.stats, count);
-    ctx.putWords(WRITE_OUT.size, count, 0);
-    return WRITE_OUT.SIZE;
+    return putWritten(ctx, count);
   }
   if (count !== ctx.arg32(READ_IN.size) && !endsFile(ctx, count)) return DEFER;
   countRead(ctx.tables.stats, count);
@@ -100,8 +88,7 @@ export function endTransfer(ctx: Context, count: number): number {
 function endsFile(ctx: Context, count: number): boolean {
   if (count < 0) return false;
   const fd = handleFd(ctx, READ_IN.fh, false, false, O_RDONLY);
-  if (fd < 0 || statxInto(ctx, fd, SCRATCH.STATX, STATX_BASIC_STATS) < 0) return false;
-  const at = (ctx.scratch + SCRATCH.STATX + STATX.size) >> 2;
-  const offset = ctx.arg64(READ_IN.offset);
-  return Number(offset) + count >= Number(int64(ctx.u32[at], ctx.i32[at + 1]));
+  if (fd < 0) return false;
+  const size = fileSize(ctx, fd);
+  return size >= 0 && Number(ctx.arg64(READ_IN.offset)) + count >= Number(size);
 }
