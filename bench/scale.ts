@@ -38,7 +38,7 @@ const CLIENT_PATH = fileURLToPath(new URL('./scale/client.js', import.meta.url))
 const SPEC_NAME = 'sluice';
 const ATTEMPTS = 50;
 const ATTEMPT_MS = 100;
-/** A million files take their time; a mount that hangs takes longer. */
+/** A million files take their time, beside the seconds asked for; a mount that hangs takes longer. */
 const STEP_TIMEOUT_MS = 1_800_000;
 
 function parseOptions(): ScaleOptions {
@@ -93,7 +93,8 @@ function askClient(client: ChildProcess, step: ScaleStep): Promise<ScaleReply> {
       reject(new Error(`${step.step}: ${reason}`));
     };
     if (!client.connected) return lost('the client has ended');
-    const timer = setTimeout(() => lost('no answer in time'), STEP_TIMEOUT_MS);
+    const timeoutMs = STEP_TIMEOUT_MS + step.seconds * 1000;
+    const timer = setTimeout(() => lost('no answer in time'), timeoutMs);
     client.once('exit', () => {
       clearTimeout(timer);
       lost('the client ended');
