@@ -400,7 +400,17 @@ function copy(ctx: Context): number {
     ctx.arg32(COPY_FILE_RANGE_IN.flags),
   );
   if (kill) endSetIdKill(ctx);
-  return count;
+  const isRefused = count === -ERRNO.EINVAL && (isDirect(fdIn) || isDirect(fdOut));
+  return isRefused ? -ERRNO.EOPNOTSUPP : count;
+}
+
+/**
+ * Whether copying from or to a descriptor is direct I/O, which is refused where it is not aligned. The
+ * client's may have lost O_DIRECT by fcntl(2), of which the request does not tell: after EOPNOTSUPP the kernel
+ * copies by READ and WRITE, which do.
+ */
+function isDirect(fd: number): boolean {
+  return (fcntl(fd, F_GETFL, 0) & O_DIRECT) !== 0;
 }
 
 /**
