@@ -813,6 +813,7 @@ class Mount implements Daemon {
     this.#sessionInfo = { ...this.#sessionInfo, ...info };
     this.#exporter?.tellSession({
       connection: this.#device?.connection,
+      cpuLatencyFd: this.#cpuLatency?.fd ?? -1,
       info: this.#sessionInfo,
     });
   }

@@ -16,6 +16,8 @@ import { CPU_LATENCY_DEVICE, CpuLatencyRequest } from '../../shared/sys/cpu-late
 const PERIOD_MS = 4;
 /** So many of them in that time, and CPUs are kept awake. */
 const MANY = 8;
+/** A period that took so long: the watchdog may have let CPUs sleep, see watchdog-cpus.ts. */
+const LATE_US = 500_000;
 /** Of more CPUs most would be kept awake for nothing. */
 const FEW_CPUS = 8;
 
@@ -77,9 +79,10 @@ export class CpuLatency {
 
   #onPeriod(): void {
     const now = nowUs();
-    this.#stats.add(STAT.CPUS_AWAKE, now - this.#sinceUs);
+    const elapsedUs = now - this.#sinceUs;
+    this.#stats.add(STAT.CPUS_AWAKE, elapsedUs);
     this.#sinceUs = now;
-    if (this.#requests < MANY) this.release();
+    if (this.#requests < MANY || elapsedUs >= LATE_US) this.release();
     this.#requests = 0;
   }
 }
