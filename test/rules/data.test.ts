@@ -263,7 +263,7 @@ suite('FALLOCATE, LSEEK, COPY_FILE_RANGE', () => {
       const answer = s.client.call(OP.LSEEK, s.nodeid, body);
       return typeof answer === 'string' ? answer : Number(answer.readBigUInt64LE(0));
     };
-    const reader = s.client.open(s.nodeid, O_RDONLY);
+    const { fh: reader } = s.client.open(s.nodeid, O_RDONLY);
     for (const fh of [s.fh, reader]) {
       assert.equal(seek(fh, PAGE, SEEK_DATA), PAGE);
       assert.equal(seek(fh, PAGE, SEEK_HOLE), 3 * PAGE);
