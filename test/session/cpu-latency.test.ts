@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { CpuLatency } from '../../src/main/session/cpu-latency.ts';
+import { CpuLatency, openDevice } from '../../src/main/session/cpu-latency.ts';
 import type { StatsBlock } from '../../src/shared/memory/stats-block.ts';
 import { CpuWatch } from '../../src/workers/watchdog-cpus.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
@@ -56,4 +56,12 @@ test('after a period that took too long the request is taken back, and made agai
   await new Promise((resolve) => setTimeout(resolve, 10));
   assert.equal(readFileSync(path).length, 8, 'main does not know that CPUs may sleep');
   cpuLatency.close();
+});
+
+test('a file in the place of the device is left alone', async () => {
+  const [directory] = await tempDirs('cpu-latency');
+  const path = join(directory as string, 'file');
+  closeSync(openSync(path, 'w'));
+  assert.throws(() => openDevice(path), { code: 'ENODEV' });
+  closeSync(openDevice('/dev/null'));
 });

@@ -3,7 +3,7 @@
  * operations, in a virtual machine above all, and two threads wake each other for each request: main and
  * the one that asks.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { nowUs } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/log.ts';
@@ -87,6 +87,17 @@ export class CpuLatency {
   }
 }
 
+/**
+ * Not a file in its place, as a container may have: that would grow with each request.
+ * @throws as openSync(), and with code ENODEV
+ */
+export function openDevice(path: string): number {
+  const fd = openSync(path, 'r+');
+  if (fstatSync(fd).isCharacterDevice()) return fd;
+  closeSync(fd);
+  throw Object.assign(new Error(`${path} is no device`), { code: 'ENODEV' });
+}
+
 /** @returns undefined where it was not asked for, or cannot be had */
 export function openCpuLatency(
   { cpuLatency }: MountOptions,
@@ -98,7 +109,7 @@ export function openCpuLatency(
   // One alone has nobody to wake.
   if (cpuLatency === 'auto' && (count === 1 || count > FEW_CPUS)) return undefined;
   try {
-    return new CpuLatency(openSync(CPU_LATENCY_DEVICE, 'r+'), stats);
+    return new CpuLatency(openDevice(CPU_LATENCY_DEVICE), stats);
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code;
     logger[cpuLatency === 'low' ? 'warn' : 'debug'](
