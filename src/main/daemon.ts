@@ -82,7 +82,7 @@ import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
 import { UringEngine } from './uring-engine.ts';
-import { warmUp } from './warm-up/warm-up.ts';
+import { mayWarmUp, warmUp } from './warm-up/warm-up.ts';
 
 export type { DaemonStatus } from './status.ts';
 
@@ -227,18 +227,21 @@ class Mount implements Daemon {
     this.#countOnMain();
     const exporting = this.#startExporter();
     const wakeFd = this.#openEventFd();
+    const { warmUp: isWanted } = this.#options;
+    const warms = this.#hooks.ownsProcess === true && isWanted && mayWarmUp(this.#mountpoint);
     if (this.#native === undefined) {
+      // What is opened by path is opened before the mount may hide it: nobody serves that yet.
+      this.#openCpuLatency();
       const request = { ...this.#options, mountpoint: this.#mountpoint };
       this.#device = mountFuse(request, this.#logger);
     }
     const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
-    await this.#startLanes(fuseFd, wakeFd);
+    await this.#startLanes(fuseFd, wakeFd, warms);
     await exporting;
     if (this.#native !== undefined) {
       await this.#serveNative(this.#native, wakeFd);
       return;
     }
-    this.#openCpuLatency();
     this.#prepareUring(fuseFd, wakeFd);
     await this.#serve(fuseFd, wakeFd);
     const isAgreed = this.#negotiated?.features.has('OVER_IO_URING') === true;
@@ -368,7 +371,7 @@ class Mount implements Daemon {
     return wakeFd;
   }
 
-  async #startLanes(fuseFd: number, wakeFd: number): Promise<void> {
+  async #startLanes(fuseFd: number, wakeFd: number, warms: boolean): Promise<void> {
     const { ctx, memory, traceFd } = this.#fs;
     this.#lanes = new Lanes(
       {
@@ -394,9 +397,7 @@ class Mount implements Daemon {
     const started = this.#lanes.start();
     started.catch(() => undefined);
     // Nothing else is to be done until they serve.
-    if (this.#hooks.ownsProcess === true && this.#options.warmUp) {
-      warmUp(this.#options, this.#logger);
-    }
+    if (warms) warmUp(this.#options, this.#logger);
     try {
       await started;
     } catch (cause) {

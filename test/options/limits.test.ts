@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ERRORS_PER_ROUND } from '../../src/main/warm-up/warm-up.ts';
 import { CPU_LATENCY_DEVICE } from '../../src/shared/sys/cpu-latency.ts';
 import { defer } from '../harness/cleanup.ts';
+import { startMount } from '../harness/mount.ts';
 import { forceUnmount, readMounts } from '../harness/mountinfo.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
@@ -71,6 +72,14 @@ optionTest(
     await mount.stop();
   },
 );
+
+optionTest('warmUp', 'it does not wait for a mount that hides temporary files', async () => {
+  const [source, mountpoint] = (await tempDirs('source', 'mnt')) as [string, string];
+  const env = { TMPDIR: `${mountpoint}/tmp` };
+  await runOk('mkdir', [env.TMPDIR]);
+  const mount = await startMount({ source, mountpoint, flags: ['--warm-up'], env });
+  await mount.stop();
+});
 
 optionTest('cpuLatency', 'CPUs are kept awake while requests come, if asked for', async (t) => {
   if (!existsSync(CPU_LATENCY_DEVICE)) return t.skip(`there is no ${CPU_LATENCY_DEVICE}`);

@@ -5,7 +5,7 @@
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { FATTR_MODE } from '../../shared/abi/flags.ts';
 import { OP } from '../../shared/abi/opcodes.ts';
 import {
@@ -28,6 +28,7 @@ import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import { O_CLOEXEC, O_RDWR } from '../../shared/sys/constants.ts';
 import { CString, close, open } from '../../shared/sys/libc.ts';
 import { PassthroughFs } from '../passthrough-fs.ts';
+import { isHidden } from '../session/hidden.ts';
 import { Requests, ROOT, type Words } from './requests.ts';
 
 /** The start takes so much longer at the most, and less where the lanes take as long. */
@@ -49,6 +50,16 @@ interface WarmUp {
   readonly rounds: number;
   /** Requests that were answered with an error, or not at all. */
   readonly errors: number;
+}
+
+/**
+ * Whether a warm-up will not meet the mount, which nobody serves yet: where that hides the directory for temporary
+ * files. To be asked before it is mounted.
+ *
+ * @param mountpoint its real path
+ */
+export function mayWarmUp(mountpoint: string): boolean {
+  return !isHidden(mountpoint, resolve(tmpdir()));
 }
 
 /** Has main's code compiled. What fails here costs speed and nothing else. */
