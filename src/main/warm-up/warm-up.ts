@@ -3,12 +3,13 @@
  * while the lanes start, main answers requests of the frequent kinds about a directory of their own, by the
  * same code from reading them to replying: see Stage.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Logger } from '../../shared/log.ts';
 import type { MountOptions } from '../../shared/options.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
+import { isHidden } from '../session/hidden.ts';
 import { Requests } from './requests.ts';
 import { Stage } from './stage.ts';
 import { Work } from './work.ts';
@@ -31,12 +32,35 @@ interface WarmUp {
   readonly errors: number;
 }
 
-/** Has main's code compiled. What fails here costs speed and nothing else. */
-export function warmUp(options: MountOptions, logger: Logger): void {
+/**
+ * Where a warm-up can make its directory without meeting the mount, which nobody serves yet. To be asked before
+ * it is mounted.
+ * @param mountpoint its real path
+ * @returns undefined if there is no such place
+ */
+export function warmUpPlace(mountpoint: string): string | undefined {
+  const places = [MEMORY_DIRECTORY, resolve(tmpdir())];
+  return places.find((place) => !isHidden(mountpoint, place) && isWritable(place));
+}
+
+function isWritable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Has main's code compiled. What fails here costs speed and nothing else.
+ * @param place see warmUpPlace()
+ */
+export function warmUp(place: string, options: MountOptions, logger: Logger): void {
   const startMs = performance.now();
   let source: string | undefined;
   try {
-    source = makeSource();
+    source = mkdtempSync(join(place, 'sluice-warm-up-'));
     const done = warmUpIn(source, options, startMs + LONGEST_MS);
     logger.debug({ ...done, elapsedMs: Math.round(performance.now() - startMs) }, 'warmed up');
   } catch (error) {
@@ -44,17 +68,6 @@ export function warmUp(options: MountOptions, logger: Logger): void {
   } finally {
     if (source !== undefined) rmSync(source, { recursive: true, force: true });
   }
-}
-
-function makeSource(): string {
-  for (const parent of [MEMORY_DIRECTORY, tmpdir()]) {
-    try {
-      return mkdtempSync(join(parent, 'sluice-warm-up-'));
-    } catch {
-      // Not there, or not ours: the other one may do.
-    }
-  }
-  throw new Error(`neither ${MEMORY_DIRECTORY} nor ${tmpdir()} can be written to`);
 }
 
 function warmUpIn(source: string, options: MountOptions, untilMs: number): WarmUp {

@@ -86,6 +86,7 @@ export const S_IFCHR = 0o020000;
 export const S_IFBLK = 0o060000;
 
 export const SEEK_SET = 0;
+export const SEEK_HOLE = 4;
 
 export const UTIME_NOW = 0x3fffffff;
 export const UTIME_OMIT = 0x3ffffffe;
