@@ -52,6 +52,8 @@ export interface QueueTask {
   /** How many of its entries are used: the first ones. */
   readonly entries: number;
   readonly ring: RingPlace;
+  /** Whether it serves in the place of one that died: the engine is on. */
+  readonly isNext: boolean;
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
   readonly fuseFd: number;
@@ -111,7 +113,8 @@ class Queue {
   /** By entry, from our first one on: when its request came, while it is TRANSFERRING. */
   readonly #receivedUs: Float64Array;
   #isEventArmed = false;
-  #isRegistered = false;
+  /** The kernel has had our entries: one it refuses is not the end. */
+  #isEngaged: boolean;
   /** Of entries by the kernel, since the last request. */
   #refusals = 0;
   #hasEnded = false;
@@ -129,6 +132,7 @@ class Queue {
     const { memory, config, index } = task;
     const { maxLanes } = memory.geometry;
     this.#task = task;
+    this.#isEngaged = task.isNext;
     this.#lanes = Array.from(
       { length: maxLanes },
       (_, lane) => new ThreadJournal(memory.journal, laneThread(lane)),
@@ -193,7 +197,7 @@ class Queue {
     this.#ring.enter(0);
     this.#takeCompletions();
     if (this.#hasEnded) return;
-    this.#isRegistered = true;
+    this.#isEngaged = true;
     this.#tell({ kind: 'registered' });
   }
 
@@ -281,7 +285,7 @@ class Queue {
       } else if (isTransfer(entry)) {
         this.#transferred(entryOf(entry), result);
       } else if (result >= 0) {
-        // Before the completion is taken: whoever serves after our death finds one or the other.
+        // The state before the completion is taken: whoever serves after our death finds one or the other.
         const message = this.#receive(entry);
         ring.takeCqe();
         if (message >= 0 && this.#ctx.tables.entries.countsCallers(this.#task.index)) {
@@ -289,6 +293,7 @@ class Queue {
         }
         this.#serve(entry, message);
       } else {
+        this.#ctx.tables.entries.setState(entry, ENTRY_STATE.UNREGISTERED);
         ring.takeCqe();
         this.#failed(entry, -result);
       }
@@ -318,13 +323,11 @@ class Queue {
 
   /** A command did not bring a request. */
   #failed(entry: number, errno: number): void {
-    const { entries } = this.#ctx.tables;
-    entries.setState(entry, ENTRY_STATE.UNREGISTERED);
     const isOver = errno === ERRNO.ENOTCONN || errno === ERRNO.ECONNABORTED;
     if (isOver || errno === ERRNO.ENODEV) {
       this.#hasEnded = true;
-    } else if (this.#isRegistered || errno === ERRNO.ENOENT) {
-      // ENOENT: an answer to a request that is gone. Another request may come to an entry the kernel knows; it does not know this one.
+    } else if (this.#isEngaged) {
+      // Another request may come to an entry the kernel knows; it does not know this one.
       const text = `the kernel refused a reply by io_uring: ${errnoName(-errno)}`;
       this.#ctx.report('error', `uring-commit-${errno}`, text);
       // One that is refused again and again would keep us busy with nothing else.

@@ -150,9 +150,8 @@ export class Queues {
     });
     // First the reserve: the kernel takes the entries last that it got first.
     this.#reserve.register();
-    for (const index of this.#rings.keys()) {
-      this.#ctx.tables.entries.order(index, RING_ORDER.REGISTER);
-    }
+    // One more entry could make the kernel believe that it has the engine.
+    if (this.#onRegistered !== undefined) this.#orderAll(RING_ORDER.REGISTER);
     const timer = setTimeout(
       () => this.#settle('the threads of the queues did not start in time'),
       REGISTER_TIMEOUT_MS,
@@ -183,9 +182,8 @@ export class Queues {
     this.#isStopping = true;
     this.#settle('the mount has ended');
     clearInterval(this.#callersTimer);
-    for (const index of this.#eventFds.keys()) {
-      this.#ctx.tables.entries.order(index, RING_ORDER.STOP);
-    }
+    this.#reserve.unwatch();
+    this.#orderAll(RING_ORDER.STOP);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<false>((resolve) => {
       timer = setTimeout(() => resolve(false), STOP_TIMEOUT_MS);
@@ -201,6 +199,10 @@ export class Queues {
     for (const { fd } of this.#rings) if (fd !== CLOSED) close(fd);
     for (const fd of this.#eventFds) close(fd);
     return true;
+  }
+
+  #orderAll(order: number): void {
+    for (const index of this.#rings.keys()) this.#ctx.tables.entries.order(index, order);
   }
 
   #settle(refusal: string | undefined): void {
@@ -241,6 +243,7 @@ export class Queues {
         cpu,
         entries: queues.length,
         ring: this.#rings[index],
+        isNext: (this.#generations[index] as number) > 0,
         eventFd: this.#eventFds[index],
         reserveFd: this.#isReserve(index) ? this.#reserve.eventFd : CLOSED,
         port: port2,
@@ -272,7 +275,7 @@ export class Queues {
         if (this.#registered.size === this.#rings.length) this.#settle(undefined);
         break;
       case 'refused':
-        this.#refused(index, message.errno);
+        this.#settle(whyRefused(message.errno));
         break;
       case 'log':
         this.#events.onReport(message.level, message.key, message.text);
@@ -289,15 +292,6 @@ export class Queues {
       case 'served':
         this.#events.onServed(message.served);
         break;
-    }
-  }
-
-  #refused(index: number, errno: number): void {
-    const text = whyRefused(errno);
-    if (this.#onRegistered !== undefined) this.#settle(text);
-    else {
-      const consequence = 'its CPU has the reserve only';
-      this.#events.onReport('error', `queue-refused-${index}`, `${text}; ${consequence}`);
     }
   }
 
@@ -325,10 +319,11 @@ export class Queues {
       { queue: index, reason },
       'the thread of a queue died; it is started again',
     );
-    this.#recover(index);
     const place = this.#rings[index] as RingPlace;
     const ring = new Ring(this.#ctx.i32, place);
+    // Before what it was at is answered: a transfer not handed in is no request that was begun.
     this.#takeUnsubmitted(ring);
+    this.#recover(index);
     // The kernel cancels the waiting entries of a ring that is closed, and not those of a dead thread.
     close(place.fd);
     this.#rings[index] = { ...place, fd: CLOSED };

@@ -22,6 +22,8 @@ import {
 
 /** Refusals by the kernel, one after the other, before it is given no entry any more. */
 const MOST_REFUSALS = 64;
+/** When the kernel took less than it was given, which is for lack of memory. */
+const RETRY_MS = 20;
 
 export class ReserveRing {
   readonly #ctx: Context;
@@ -84,12 +86,19 @@ export class ReserveRing {
   register(): void {
     const ring = this.#ring as Ring;
     this.#forEachEntry((entry) => pushRegister(this.#ctx, ring, this.#fuseFd, entry));
-    ring.enter(0);
+    const error = ring.enter(0);
+    if (ring.pending > 0) this.#onRefusal(error < 0 ? -error : ERRNO.EAGAIN);
     this.#takeCompletions();
   }
 
-  close(): void {
+  /** Looks at neither the ring nor answers any more. */
+  unwatch(): void {
     for (const watcher of this.#watchers.splice(0)) watcher.stop();
+  }
+
+  /** Not while the reserve's thread lives, which knows the eventfd by its number. */
+  close(): void {
+    this.unwatch();
     if (this.#place !== undefined) close(this.#place.fd);
     if (this.#eventFd >= 0) close(this.#eventFd);
     this.#place = undefined;
@@ -115,7 +124,7 @@ export class ReserveRing {
       this.#refusals = 0;
       hasNew = true;
     }
-    if (ring.pending > 0) ring.enter(0);
+    this.#enter(ring);
     if (hasNew) tables.entries.lookAtAll(this.#thread);
   }
 
@@ -129,7 +138,17 @@ export class ReserveRing {
       if (entries.state(entry) !== ENTRY_STATE.ANSWERED) return;
       pushCommit(this.#ctx, ring, this.#fuseFd, entry);
     });
+    this.#enter(ring);
+  }
+
+  /** Hands in what is pending; what the kernel does not take now, later. */
+  #enter(ring: Ring): void {
     if (ring.pending > 0) ring.enter(0);
+    if (ring.pending === 0) return;
+    const again = (): void => {
+      if (this.#ring === ring) this.#enter(ring);
+    };
+    setTimeout(again, RETRY_MS).unref();
   }
 
   #refused(entry: number, errno: number): void {
