@@ -68,7 +68,7 @@ export function entryOf(userData: number): number {
 export const RING_ORDER = { WAIT: 0, REGISTER: 1, STOP: 2 } as const;
 
 /** Of an entry. */
-const STATE = 0; // Atomic: ENTRY_STATE. Moved by its queue's thread, from IN_SLOT by who answers.
+const STATE = 0; // Atomic: ENTRY_STATE. Moved by its queue's thread; from IN_SLOT by who answers; by main for a thread that died; of the reserve by main, too, to and from KERNEL.
 const LEAD = 1; // Bytes of the message in front of the payload, 0: it makes no sense. Who takes the completion, before RECEIVED; read after.
 const HOLDER = 2; // The slot, while IN_SLOT; written by the queue's thread before that.
 const QUEUE = 3; // Number of its queue; main, at the start.
@@ -164,11 +164,14 @@ export class RingEntries {
 
   // ---- an entry's life ----
 
+  /** Who moves the state writes all else of the entry before, and reads it after. */
   state(entry: number): number {
+    // Pairs with the stores in setState() and answered(), and with that of RequestRings.pushNoted().
     return Atomics.load(this.#cells, this.#at(entry) + STATE);
   }
 
   setState(entry: number, state: number): void {
+    // Pairs with the load in state().
     Atomics.store(this.#cells, this.#at(entry) + STATE, state);
   }
 
@@ -197,7 +200,7 @@ export class RingEntries {
   /** The reply of a request in a slot is written: its queue's thread takes it to the kernel. */
   answered(entry: number): void {
     const at = this.threadOf(entry) * THREAD_STRIDE;
-    // Pairs with the exchange in takeAnswered(): the reply is written before.
+    // Pairs with the load in state() and, the count, with takeAnswered(): the reply is written before.
     Atomics.store(this.#cells, this.#at(entry) + STATE, ENTRY_STATE.ANSWERED);
     Atomics.add(this.#cells, at + ANSWERED_COUNT, 1);
     this.wake(this.threadOf(entry));
@@ -220,11 +223,14 @@ export class RingEntries {
   }
 
   announceRunning(thread: number): void {
+    // Pairs with the compareExchange in wake(): one that came before has written the eventfd, and the
+    // next wait ends at once.
     Atomics.store(this.#cells, thread * THREAD_STRIDE + WAITING, 0);
   }
 
   wake(thread: number): void {
     const at = thread * THREAD_STRIDE;
+    // Pairs with the store in announceWait(): what the thread is to see is written before.
     if (Atomics.compareExchange(this.#cells, at + WAITING, 1, 0) === 1) {
       write(this.#cells[at + EVENT_FD], this.#oneAddress, 8);
     }
@@ -233,23 +239,27 @@ export class RingEntries {
   /** Somebody died who may have answered an entry, or freed a slot, and told nobody. */
   lookAgain(thread: number): void {
     const at = thread * THREAD_STRIDE;
-    // Counted too often is no harm: the thread looks at all its entries.
+    // Pairs with takeAnswered() and wantsRoom(). Counted too often is no harm: the thread looks at all its
+    // entries.
     Atomics.add(this.#cells, at + ANSWERED_COUNT, this.geometry.entriesPerThread);
     Atomics.store(this.#cells, at + WANTS_ROOM, 0);
     write(this.#cells[at + EVENT_FD], this.#oneAddress, 8);
   }
 
   hasAnswered(thread: number): boolean {
+    // Pairs with the add in answered(): after announceWait() we see it, or who answered sees that we wait.
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + ANSWERED_COUNT) > 0;
   }
 
   /** How many entries others have answered since the last call. */
   takeAnswered(thread: number): number {
+    // Pairs with the add in answered(): what was counted is ANSWERED.
     return Atomics.exchange(this.#cells, thread * THREAD_STRIDE + ANSWERED_COUNT, 0);
   }
 
   /** The thread found no free slot. */
   askForRoom(thread: number): void {
+    // Pairs with the compareExchange in tellRoom().
     Atomics.store(this.#cells, thread * THREAD_STRIDE + WANTS_ROOM, 1);
   }
 
@@ -273,6 +283,7 @@ export class RingEntries {
 
   /** Whether the thread is to count by callers. Main. */
   setCountsCallers(thread: number, isWanted: boolean): void {
+    // Pairs with the load in countsCallers().
     Atomics.store(this.#cells, thread * THREAD_STRIDE + COUNTS_CALLERS, isWanted ? 1 : 0);
   }
 
@@ -295,7 +306,7 @@ export class RingEntries {
 
   /** The thread looks at all its entries from now on. */
   takeLook(thread: number): void {
-    // Before the look: what main moves during it is told again.
+    // Before the look, and pairs with the store in lookAtAll(): what main moves during it is told again.
     Atomics.store(this.#cells, thread * THREAD_STRIDE + HAS_RETURNED, 0);
   }
 
@@ -307,6 +318,7 @@ export class RingEntries {
   /** Tells the thread what to do. Main. */
   order(thread: number, order: number): void {
     const at = thread * THREAD_STRIDE;
+    // Pairs with the loads in waitForOrder() and isStopping().
     Atomics.store(this.#cells, at + ORDER, order);
     Atomics.notify(this.#cells, at + ORDER, 1);
     this.wake(thread);
@@ -323,6 +335,7 @@ export class RingEntries {
   }
 
   isStopping(thread: number): boolean {
+    // Pairs with the store in order(): after announceWait() we see it, or order() sees that we wait.
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + ORDER) === RING_ORDER.STOP;
   }
 
