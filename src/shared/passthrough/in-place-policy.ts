@@ -23,6 +23,7 @@ import {
   O_ACCMODE,
   O_RDONLY,
   O_TRUNC,
+  POLLIN,
   RUSAGE,
   RUSAGE_THREAD,
   S_IFMT,
@@ -30,7 +31,7 @@ import {
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
-import { getrusage } from '../sys/libc.ts';
+import { getrusage, poll } from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
 import { IN_PLACE, IN_PLACE_BYTES, NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
@@ -136,12 +137,13 @@ export class InPlacePolicy {
         return (ctx.arg32(SETATTR_IN.valid) & FATTR_SIZE) === 0;
       case OP.OPEN:
         return (ctx.arg32(OPEN_IN.flags) & O_TRUNC) === 0;
-      case OP.READ:
       case OP.READDIR:
       case OP.READDIRPLUS:
         return ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
+      case OP.READ:
+        return this.#isShort(ctx.arg32(READ_IN.size), mount);
       case OP.WRITE:
-        return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
+        return this.#isShort(ctx.arg32(WRITE_IN.size), mount);
       case OP.RENAME:
       case OP.RENAME2:
         return this.#mayChange(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
@@ -168,6 +170,22 @@ export class InPlacePolicy {
     if (!isFile && ctx.u32[at + (STATX.nlink >> 2)] !== 0) return false;
     const blocks = at + (STATX.blocks >> 2);
     return ctx.u32[blocks] <= SMALL_FILE_BLOCKS && ctx.u32[blocks + 1] === 0;
+  }
+
+  /** Whether so many bytes are soon copied; in memory also more of them, where nobody waits meanwhile. */
+  #isShort(sizeBytes: number, mount: number): boolean {
+    if (sizeBytes <= IN_PLACE_BYTES) return true;
+    return this.#hasDeputy && isInMemory(this.#ctx, mount) && this.#isAlone();
+  }
+
+  /** Whether nobody waits for this thread. A lane that has just answered may not have freed its slot yet. */
+  #isAlone(): boolean {
+    const ctx = this.#ctx;
+    if (ctx.tables.slots.inUse() > 1) return false;
+    const at = (ctx.scratch + SCRATCH.POLLFD) >> 2;
+    ctx.i32[at] = ctx.fuseFd;
+    ctx.i32[at + 1] = POLLIN;
+    return poll(ctx.scratchAddress(SCRATCH.POLLFD), 1, 0) === 0;
   }
 
   #mayCall(mount: number): boolean {
