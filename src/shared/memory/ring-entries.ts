@@ -166,7 +166,7 @@ export class RingEntries {
 
   /** Who moves the state writes all else of the entry before, and reads it after. */
   state(entry: number): number {
-    // Pairs with the stores in setState() and answered(), and with that of RequestRings.pushNoted().
+    // Pairs with the stores in setState() and answered(), and with that of WorkRings.pushNoted().
     return Atomics.load(this.#cells, this.#at(entry) + STATE);
   }
 
