@@ -51,6 +51,7 @@ import {
   STARVATION_CHECK_MS,
 } from './dispatch/policy.ts';
 import type { Queues } from './dispatch/queues.ts';
+import { requestSinkOf } from './dispatch/request-sink.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { AsyncLayers } from './layers/async-layers.ts';
@@ -476,15 +477,7 @@ class Mount implements Daemon {
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
     this.#startDeputy(fuseFd);
     this.#startDispatcher(fuseFd, wakeFd);
-    const dispatcher = this.#dispatcher;
-    const { slots } = this.#fs.ctx.tables;
-    const sink = {
-      receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
-      receiveBytes: slots.largeMessageBytes(),
-      handle: () => dispatcher.handle(),
-      isFull: () => dispatcher.isFull(),
-      needsLoop: () => dispatcher.needsLoop(),
-    };
+    const sink = requestSinkOf(this.#fs.ctx, this.#dispatcher);
     const fds = { fuseFd, wakeFd };
     this.#reader = new DeviceReader(fds, sink, RECEIVE_BATCH, this.#cpuLatency, (end) =>
       this.#onEnd(end),

@@ -154,7 +154,7 @@ class Queue {
     this.#end = this.#first + task.entries;
     this.#receivedUs = new Float64Array(task.entries);
     this.#queue = new EntryQueue(this.#ctx, index);
-    this.#policy = new InPlacePolicy(this.#ctx, false);
+    this.#policy = new InPlacePolicy(this.#ctx, false, true);
   }
 
   run(): void {

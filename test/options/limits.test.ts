@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ERRORS_PER_ROUND } from '../../src/main/warm-up/warm-up.ts';
+import { ERRORS_PER_ROUND } from '../../src/main/warm-up/work.ts';
 import { CPU_LATENCY_DEVICE } from '../../src/shared/sys/cpu-latency.ts';
 import { defer } from '../harness/cleanup.ts';
 import { forceUnmount, readMounts } from '../harness/mountinfo.ts';

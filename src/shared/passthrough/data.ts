@@ -139,22 +139,26 @@ function readInPlace(ctx: Context, fd: number, size: number, offset: number | bi
   const { inodes, mounts } = ctx.tables;
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
-  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) {
-    const mayRead = ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo));
-    return mayRead ? readBlocking(ctx, fd, size, offset) : DEFER;
-  }
+  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) return readInMemory(ctx, fd, size, offset);
   let done = 0;
   while (done < size) {
     const iov = iovec(ctx, ctx.address(ctx.out) + done, size - done);
     const count = preadv2(fd, iov, 1, offset + done, RWF_NOWAIT);
     if (count === 0) break;
     if (count < 0) {
-      if (count === -ERRNO.EOPNOTSUPP) mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_READ);
-      return DEFER;
+      if (count !== -ERRNO.EOPNOTSUPP) return DEFER;
+      mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_READ);
+      return readInMemory(ctx, fd, size, offset);
     }
     done += count;
   }
   return done;
+}
+
+/** Reads where there is no disk to wait for. */
+function readInMemory(ctx: Context, fd: number, size: number, offset: number): number {
+  const mayRead = ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo));
+  return mayRead ? readBlocking(ctx, fd, size, offset) : DEFER;
 }
 
 /** WRITE. The payload stands behind the fixed part of the request. */
@@ -259,12 +263,12 @@ function writeInPlace(
   const { inodes, mounts } = ctx.tables;
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
-  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE)) {
-    return ctx.isBold ? writeAll(ctx, fd, payload, size, offset, 0) : DEFER;
+  if (!mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE)) {
+    const count = pwritev2(fd, iovec(ctx, ctx.address(payload), size), 1, offset, RWF_NOWAIT);
+    if (count !== -ERRNO.EOPNOTSUPP) return count === size ? count : DEFER;
+    mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE);
   }
-  const count = pwritev2(fd, iovec(ctx, ctx.address(payload), size), 1, offset, RWF_NOWAIT);
-  if (count === -ERRNO.EOPNOTSUPP) mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE);
-  return count === size ? count : DEFER;
+  return ctx.isBold ? writeAll(ctx, fd, payload, size, offset, 0) : DEFER;
 }
 
 /** st_size of an open file; it does not leave the numbers a double holds exactly in practice. */

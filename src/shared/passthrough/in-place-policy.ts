@@ -93,6 +93,7 @@ export class InPlacePolicy {
   isAllowed = true;
   readonly #ctx: Context;
   readonly #hasDeputy: boolean;
+  readonly #keepsAway: boolean;
   /** By opcode: LOOK or CHANGE for what is quick, and no layer has to see; else 0. */
   readonly #quick = new Uint8Array(OPCODE_LIMIT);
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
@@ -102,10 +103,14 @@ export class InPlacePolicy {
   /** Waits of this thread before the call under way, if it is watched. */
   #waitsBefore = 0;
 
-  /** @param hasDeputy whether somebody receives in this thread's place while it hangs in a call */
-  constructor(ctx: Context, hasDeputy: boolean) {
+  /**
+   * @param hasDeputy whether somebody receives in this thread's place while it hangs in a call
+   * @param keepsAway whether slow calls are left to lanes for a while
+   */
+  constructor(ctx: Context, hasDeputy: boolean, keepsAway: boolean) {
     this.#ctx = ctx;
     this.#hasDeputy = hasDeputy;
+    this.#keepsAway = keepsAway;
     this.#enter(QUICK_LOOKS, LOOK);
     this.#enter(QUICK_CHANGES, CHANGE);
   }
@@ -207,7 +212,7 @@ export class InPlacePolicy {
     if (isWatched) this.#watched[mount]--;
     if (elapsedUs < SLOW_CALL_US) return;
     this.#watched[mount] = WATCHED_CALLS;
-    if (!isWatched || this.#waits() === this.#waitsBefore) return;
+    if (!isWatched || this.#waits() === this.#waitsBefore || !this.#keepsAway) return;
     const restUs = Math.min(LONGEST_REST_US, Math.max(SHORTEST_REST_US, REST_FACTOR * elapsedUs));
     this.#restsUntilUs[mount] = this.#ctx.receivedUs + elapsedUs + restUs;
   }
