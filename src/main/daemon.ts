@@ -238,7 +238,9 @@ class Mount implements Daemon {
       this.#device = mountFuse(request, this.#logger);
     }
     const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
-    await this.#startLanes(fuseFd, wakeFd, warmPlace);
+    await this.#startLanes(fuseFd, wakeFd, () => {
+      if (warmPlace !== undefined) warmUp(warmPlace, this.#options, fdLimit, this.#logger);
+    });
     await exporting;
     if (this.#native !== undefined) {
       await this.#serveNative(this.#native, wakeFd);
@@ -373,7 +375,7 @@ class Mount implements Daemon {
     return wakeFd;
   }
 
-  async #startLanes(fuseFd: number, wakeFd: number, warmPlace: string | undefined): Promise<void> {
+  async #startLanes(fuseFd: number, wakeFd: number, warmUpMain: () => void): Promise<void> {
     const { ctx, memory, traceFd } = this.#fs;
     this.#lanes = new Lanes(
       {
@@ -399,7 +401,7 @@ class Mount implements Daemon {
     const started = this.#lanes.start();
     started.catch(() => undefined);
     // Nothing else is to be done until they serve.
-    if (warmPlace !== undefined) warmUp(warmPlace, this.#options, this.#logger);
+    warmUpMain();
     try {
       await started;
     } catch (cause) {

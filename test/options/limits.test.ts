@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { warmUpPlace } from '../../src/main/warm-up/warm-up.ts';
@@ -83,6 +83,17 @@ optionTest('warmUp', 'it does not wait for a mount that hides temporary files', 
   await mount.stop();
   const [memory, disk] = ['/dev/shm', tmpdir()];
   assert.deepEqual([memory, disk].map(warmUpPlace), [disk, memory]);
+});
+
+optionTest('warmUp', 'it leaves the lanes their descriptors, and none of its own', async () => {
+  const [source] = (await tempDirs('source')) as [string];
+  const flags = ['--warm-up', '--lanes=2', '--no-metrics', '--log-level=debug'];
+  const mount = await startMount({ source, flags, nofile: 150 });
+  assert.ok(mount.logs.some(({ msg }) => String(msg).startsWith('no warm-up')));
+  const fds = `/proc/${mount.pid}/fd`;
+  const targets = readdirSync(fds).map((fd) => readlinkSync(`${fds}/${fd}`));
+  assert.equal(targets.filter((target) => target === fds).length, 1, targets.join(' '));
+  await mount.stop();
 });
 
 optionTest('cpuLatency', 'CPUs are kept awake while requests come, if asked for', async (t) => {

@@ -25,6 +25,7 @@ import {
   getrusage,
   open,
   socketpair,
+  umask,
   write,
 } from '../../shared/sys/libc.ts';
 import { Dispatcher } from '../dispatch/dispatcher.ts';
@@ -34,7 +35,12 @@ import { PassthroughFs } from '../passthrough-fs.ts';
 import { DeviceReader } from '../session/device-reader.ts';
 
 const INODES = 1024;
-const DESCRIPTORS = 1024;
+/** What the work takes, and more than it may: its tables are made for no more. */
+const NEEDED_DESCRIPTORS = 128;
+const MOST_DESCRIPTORS = 1024;
+
+/** What to do at the end, the last first. */
+export type Closers = (() => void)[];
 
 export class Stage {
   readonly ctx: Context;
@@ -43,23 +49,38 @@ export class Stage {
   readonly #reader: DeviceReader;
   readonly #device: number;
   readonly #kernel: number;
-  readonly #fds: number[] = [];
+  readonly #closers: Closers;
 
   /**
    * @param negotiated bits of NEGOTIATED
+   * @param fdLimit RLIMIT_NOFILE: the lanes start at the same time, and take what is reserved for them
+   * @param closers end what was begun, also where this throws
    * @throws Error when there is no descriptor for it
    */
-  constructor(source: string, options: MountOptions, negotiated: number) {
+  constructor(
+    source: string,
+    options: MountOptions,
+    negotiated: number,
+    fdLimit: number,
+    closers: Closers,
+  ) {
+    this.#closers = closers;
+    // Requests set it. Where the kernel applies the callers' the mount needs the one that was there.
+    const mask = umask(0);
+    closers.push(() => umask(mask));
     this.#fs = new PassthroughFs({
       options: { ...options, source, maxInodes: INODES, fdBudget: 0, trace: false },
       source,
-      fdLimit: DESCRIPTORS,
+      fdLimit: Math.min(fdLimit, MOST_DESCRIPTORS),
       mayBlock: false,
       report: () => undefined,
       closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onUnlocked: () => undefined,
     });
+    closers.push(() => this.#fs.close());
     this.ctx = this.#fs.ctx;
+    const { budget } = this.ctx.tables.fds;
+    if (budget < NEEDED_DESCRIPTORS) throw new Error(`only ${budget} descriptors are left for it`);
     const sink = this.#keep(open(new CString('/dev/null').address, O_RDWR | O_CLOEXEC));
     // Always readable, so that nothing waits.
     const wake = this.#keep(eventfd(1, EFD_CLOEXEC));
@@ -81,13 +102,14 @@ export class Stage {
       undefined,
       () => undefined,
     );
+    closers.push(() => this.#reader.close());
     this.#fs.importRoot();
     this.#fs.init(negotiated);
   }
 
   #keep(fd: number): number {
     if (fd < 0) throw new Error(`no descriptor: ${fd}`);
-    this.#fds.push(fd);
+    this.#closers.push(() => close(fd));
     return fd;
   }
 
@@ -114,11 +136,5 @@ export class Stage {
     const ms = (offset: number): number =>
       ctx.u32[at + (offset >> 2)] * 1000 + ctx.u32[at + (offset >> 2) + 2] / 1000;
     return ms(RUSAGE.utime) + ms(RUSAGE.stime);
-  }
-
-  close(): void {
-    this.#reader.close();
-    this.#fs.close();
-    for (const fd of this.#fds) close(fd);
   }
 }

@@ -11,7 +11,7 @@ import type { MountOptions } from '../../shared/options.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import { isHidden } from '../session/hidden.ts';
 import { Requests } from './requests.ts';
-import { Stage } from './stage.ts';
+import { type Closers, Stage } from './stage.ts';
 import { Work } from './work.ts';
 
 /** The start takes so much longer at the most, and mostly less: lanes start at the same time. */
@@ -55,24 +55,39 @@ function isWritable(directory: string): boolean {
 /**
  * Has main's code compiled. What fails here costs speed and nothing else.
  * @param place see warmUpPlace()
+ * @param fdLimit RLIMIT_NOFILE
  */
-export function warmUp(place: string, options: MountOptions, logger: Logger): void {
+export function warmUp(
+  place: string,
+  options: MountOptions,
+  fdLimit: number,
+  logger: Logger,
+): void {
   const startMs = performance.now();
   let source: string | undefined;
   try {
     source = mkdtempSync(join(place, 'sluice-warm-up-'));
-    const done = warmUpIn(source, options, startMs + LONGEST_MS);
+    const done = warmUpIn(source, options, fdLimit, startMs + LONGEST_MS);
     logger.debug({ ...done, elapsedMs: Math.round(performance.now() - startMs) }, 'warmed up');
   } catch (error) {
     logger.debug({ err: error }, 'no warm-up: the first operations will be slower');
   } finally {
-    if (source !== undefined) rmSync(source, { recursive: true, force: true });
+    if (source !== undefined) removeSource(source, logger);
   }
 }
 
-function warmUpIn(source: string, options: MountOptions, untilMs: number): WarmUp {
-  const stage = new Stage(source, options, AGREED);
+function removeSource(source: string, logger: Logger): void {
   try {
+    rmSync(source, { recursive: true, force: true });
+  } catch (error) {
+    logger.warn({ err: error }, `${source} of the warm-up is left behind`);
+  }
+}
+
+function warmUpIn(source: string, options: MountOptions, fdLimit: number, untilMs: number): WarmUp {
+  const closers: Closers = [];
+  try {
+    const stage = new Stage(source, options, AGREED, fdLimit, closers);
     const requests = new Requests(stage);
     const work = new Work(requests);
     const untilCpuMs = stage.cpuMs() + LONGEST_CPU_MS;
@@ -81,6 +96,6 @@ function warmUpIn(source: string, options: MountOptions, untilMs: number): WarmU
     for (; rounds < MOST_ROUNDS && !requests.isStuck && isTime(); rounds++) work.round();
     return { rounds, errors: requests.errors };
   } finally {
-    stage.close();
+    for (const close of closers.reverse()) close();
   }
 }
