@@ -24,7 +24,11 @@ import {
 } from '../shared/memory/ring-entries.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread, queueThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
-import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
+import {
+  IN_PLACE_BYTES,
+  NEGOTIATED,
+  type PassthroughConfig,
+} from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
 import { countCaller } from '../shared/passthrough/count-caller.ts';
 import { putEntryHeader, takeEntryMessage } from '../shared/passthrough/entry-messages.ts';
@@ -422,6 +426,9 @@ class Queue {
     else if (row === undefined || row.class === 'absent') replyOrUndo(ctx, fuseFd, -ERRNO.ENOSYS);
     else {
       const mount = ctx.mountOf(ctx.nodeLo);
+      // A long one, which is to memory, delays nobody where no other request waits; several go to lanes, at once.
+      const isAlone = this.#ring.peekCqe() < 0;
+      this.#policy.mostWriteBytes = isAlone ? ctx.config.maxWriteBytes : IN_PLACE_BYTES;
       const isAnswered = this.#policy.mayBeBold(mount)
         ? this.#answerBoldly(mount)
         : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.

@@ -90,6 +90,8 @@ const CHANGE = 2;
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
+  /** A WRITE of more is for a lane. */
+  mostWriteBytes = IN_PLACE_BYTES;
   readonly #ctx: Context;
   readonly #hasDeputy: boolean;
   /** By opcode: LOOK or CHANGE for what is quick, and no layer has to see; else 0. */
@@ -141,7 +143,7 @@ export class InPlacePolicy {
       case OP.READDIRPLUS:
         return ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
       case OP.WRITE:
-        return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
+        return ctx.arg32(WRITE_IN.size) <= this.mostWriteBytes;
       case OP.RENAME:
       case OP.RENAME2:
         return this.#mayChange(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
