@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { parseCount, parseList } from './arguments.ts';
+import { parseCount, parseList, parseOutputFile } from './arguments.ts';
 import { describeHost } from './host.ts';
 import { onInterrupt } from './interrupt.ts';
 import type { PlacementName } from './macro/record.ts';
@@ -71,7 +71,7 @@ function parseOptions(): MacroOptions {
         .default(PLACEMENTS, 'one-cpu,free'),
     )
     .option('--quick', 'small sizes: shows that it runs', false)
-    .option('--json <file>', 'write all raw figures')
+    .option('--json <file>', 'write all raw figures', parseOutputFile)
     .parse()
     .opts<MacroOptions>();
 }

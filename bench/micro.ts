@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { run } from 'mitata';
+import { parseOutputFile } from './arguments.ts';
 import { describeHost } from './host.ts';
 import { decodingBenchmarks } from './micro/decoding.ts';
 import { ringBenchmarks } from './micro/rings.ts';
@@ -26,7 +27,7 @@ async function main(): Promise<void> {
         .choices(['mitata', 'json', 'markdown'])
         .default('mitata'),
     )
-    .option('--json <file>', 'write all figures')
+    .option('--json <file>', 'write all figures', parseOutputFile)
     .option('--dir <dir>', 'where the files of the system calls are made', tmpdir())
     .parse()
     .opts<MicroOptions>();

@@ -1,6 +1,14 @@
 /** The file systems that are compared: how each is started, found ready, and ended for certain. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -177,6 +185,8 @@ export class Target {
     if (!(await ended(daemon, STOP_TIMEOUT_MS))) this.#cutOff(daemon);
     if (connectionOf(this.root) !== undefined) this.#cutOff(daemon);
     await ended(daemon, STOP_TIMEOUT_MS);
+    // What V8 leaves with --perf-basic-prof.
+    if (daemon.pid !== undefined) rmSync(`/tmp/perf-${daemon.pid}.map`, { force: true });
   }
 
   /** For a mount that does not answer: whoever hangs in it comes back with an error. */

@@ -30,7 +30,9 @@ const LEFT_OUT: Readonly<Record<string, string>> = {
   'syncfs, fsync, fdatasync': 'measure the disk',
   'connect, sendto, sendmsg, recvmsg, socket, socketpair': 'are made once for a mount',
   'flock, fcntlLock': 'need another side',
-  watchReadable: 'is made once for a mount',
+  'watchReadable, ioUringSetup, madvise, schedSetaffinity': 'are made once for a mount',
+  ioUringEnter: 'needs another side',
+  loadLibrary: 'is no system call',
   'fchownat, mknodat, setrlimit, ioctl, setxattr, removexattr':
     'as fchmodat, mkdirat, getrlimit, fcntl, getxattr',
 };

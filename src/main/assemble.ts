@@ -37,7 +37,7 @@ const FD_RESERVE_METRICS = 2 + 2 * MAX_CONNECTIONS;
 const FD_RESERVE_CONTROL = 1 + MAX_CONTROL_CONNECTIONS;
 const MIN_FD_BUDGET = 16;
 /** Receive buffers: one for main, one for its deputy, the rest for large WRITEs under way. */
-const LARGE_SLOTS = 33;
+const LARGE_SLOTS = 66;
 /** A slot whose request was interrupted is in the way until a lane has looked at it; its entry is not. */
 const RING_SLOTS_PER_ENTRY = 2;
 /** XATTR_SIZE_MAX: the longest reply besides READ and READDIR. */

@@ -51,6 +51,7 @@ import {
   STARVATION_CHECK_MS,
 } from './dispatch/policy.ts';
 import type { Queues } from './dispatch/queues.ts';
+import { requestSinkOf } from './dispatch/request-sink.ts';
 import { Exporter, exporterTaskOf } from './exporter.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { AsyncLayers } from './layers/async-layers.ts';
@@ -82,7 +83,7 @@ import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
 import { UringEngine } from './uring-engine.ts';
-import { warmUp } from './warm-up/warm-up.ts';
+import { warmUp, warmUpPlace } from './warm-up/warm-up.ts';
 
 export type { DaemonStatus } from './status.ts';
 
@@ -227,18 +228,22 @@ class Mount implements Daemon {
     this.#countOnMain();
     const exporting = this.#startExporter();
     const wakeFd = this.#openEventFd();
+    const { warmUp: isWanted } = this.#options;
+    const mayWarm = this.#hooks.ownsProcess === true && isWanted;
+    const warmPlace = mayWarm ? warmUpPlace(this.#mountpoint) : undefined;
     if (this.#native === undefined) {
+      // What is opened by path is opened before the mount may hide it: nobody serves that yet.
+      this.#openCpuLatency();
       const request = { ...this.#options, mountpoint: this.#mountpoint };
       this.#device = mountFuse(request, this.#logger);
     }
     const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
-    await this.#startLanes(fuseFd, wakeFd);
+    await this.#startLanes(fuseFd, wakeFd, warmPlace);
     await exporting;
     if (this.#native !== undefined) {
       await this.#serveNative(this.#native, wakeFd);
       return;
     }
-    this.#openCpuLatency();
     this.#prepareUring(fuseFd, wakeFd);
     await this.#serve(fuseFd, wakeFd);
     const isAgreed = this.#negotiated?.features.has('OVER_IO_URING') === true;
@@ -368,7 +373,7 @@ class Mount implements Daemon {
     return wakeFd;
   }
 
-  async #startLanes(fuseFd: number, wakeFd: number): Promise<void> {
+  async #startLanes(fuseFd: number, wakeFd: number, warmPlace: string | undefined): Promise<void> {
     const { ctx, memory, traceFd } = this.#fs;
     this.#lanes = new Lanes(
       {
@@ -394,9 +399,7 @@ class Mount implements Daemon {
     const started = this.#lanes.start();
     started.catch(() => undefined);
     // Nothing else is to be done until they serve.
-    if (this.#hooks.ownsProcess === true && this.#options.warmUp) {
-      warmUp(this.#options, this.#logger);
-    }
+    if (warmPlace !== undefined) warmUp(warmPlace, this.#options, this.#logger);
     try {
       await started;
     } catch (cause) {
@@ -476,15 +479,7 @@ class Mount implements Daemon {
   async #serve(fuseFd: number, wakeFd: number): Promise<void> {
     this.#startDeputy(fuseFd);
     this.#startDispatcher(fuseFd, wakeFd);
-    const dispatcher = this.#dispatcher;
-    const { slots } = this.#fs.ctx.tables;
-    const sink = {
-      receiveAddress: () => this.#fs.ctx.address(dispatcher.receiveAt()),
-      receiveBytes: slots.largeMessageBytes(),
-      handle: () => dispatcher.handle(),
-      isFull: () => dispatcher.isFull(),
-      needsLoop: () => dispatcher.needsLoop(),
-    };
+    const sink = requestSinkOf(this.#fs.ctx, this.#dispatcher);
     const fds = { fuseFd, wakeFd };
     this.#reader = new DeviceReader(fds, sink, RECEIVE_BATCH, this.#cpuLatency, (end) =>
       this.#onEnd(end),
@@ -813,6 +808,7 @@ class Mount implements Daemon {
     this.#sessionInfo = { ...this.#sessionInfo, ...info };
     this.#exporter?.tellSession({
       connection: this.#device?.connection,
+      cpuLatencyFd: this.#cpuLatency?.fd ?? -1,
       info: this.#sessionInfo,
     });
   }

@@ -35,6 +35,8 @@ export interface ExporterTask {
 export interface SessionFacts {
   /** The connection's number; undefined when it cannot be known. */
   readonly connection: number | undefined;
+  /** Of CPU_LATENCY_DEVICE, -1 for none. */
+  readonly cpuLatencyFd: number;
   readonly info: Readonly<Partial<Record<InfoLabel, string>>>;
 }
 

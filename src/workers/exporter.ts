@@ -63,6 +63,7 @@ class Exporter {
     switch (order.kind) {
       case 'session':
         this.#health.session = order.facts;
+        this.#watchdog.cpus.watch(order.facts.cpuLatencyFd);
         break;
       case 'reconfigure':
         this.#watchdog.slowTimeoutMs = order.slowTimeoutMs;

@@ -6,13 +6,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import { ERRNO, errnoName } from '../shared/abi/errno.ts';
 import { OP, ROW_BY_OPCODE } from '../shared/abi/opcodes.ts';
-import {
-  URING_COMMAND,
-  URING_COMMIT_AND_FETCH,
-  URING_ENTRY,
-  URING_HEADER,
-  URING_REGISTER,
-} from '../shared/abi/uring.ts';
 import { type CallerSums, CallerTable } from '../shared/caller-table.ts';
 import { nowUs } from '../shared/clock.ts';
 import {
@@ -24,18 +17,14 @@ import {
 } from '../shared/memory/ring-entries.ts';
 import type { SharedMemory } from '../shared/memory/shared-memory.ts';
 import { laneThread, queueThread, ThreadJournal } from '../shared/memory/thread-journal.ts';
-import {
-  IN_PLACE_BYTES,
-  NEGOTIATED,
-  type PassthroughConfig,
-} from '../shared/passthrough/config.ts';
+import { NEGOTIATED, type PassthroughConfig } from '../shared/passthrough/config.ts';
 import { Context, type LogLevel } from '../shared/passthrough/context.ts';
 import { countCaller } from '../shared/passthrough/count-caller.ts';
+import { pushCommit, pushRegister } from '../shared/passthrough/entry-commands.ts';
 import { putEntryHeader, takeEntryMessage } from '../shared/passthrough/entry-messages.ts';
 import { EntryQueue } from '../shared/passthrough/entry-queue.ts';
 import { answerInPlace, mayTryInPlace } from '../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../shared/passthrough/in-place-policy.ts';
-import { requestFromKernel } from '../shared/passthrough/notify.ts';
 import { answerException, isDeferred, replyOrUndo } from '../shared/passthrough/operations.ts';
 import { Tracer } from '../shared/passthrough/trace.ts';
 import { endTransfer, prepareTransfer, Transfer } from '../shared/passthrough/transfers.ts';
@@ -44,7 +33,6 @@ import { STAT } from '../shared/stats-layout.ts';
 import {
   IORING_OP_NOP,
   IORING_OP_READ,
-  IORING_OP_URING_CMD,
   IORING_OP_WRITE,
   putAddress,
   Ring,
@@ -64,6 +52,8 @@ export interface QueueTask {
   /** How many of its entries are used: the first ones. */
   readonly entries: number;
   readonly ring: RingPlace;
+  /** Whether it serves in the place of one that died: the engine is on. */
+  readonly isNext: boolean;
   readonly memory: SharedMemory;
   readonly config: PassthroughConfig;
   readonly fuseFd: number;
@@ -71,6 +61,8 @@ export interface QueueTask {
   readonly eventFd: number;
   /** An eventfd that wakes main. */
   readonly wakeFd: number;
+  /** Of the reserve, whose entries are on main's ring: an eventfd that tells main of answers; else -1. */
+  readonly reserveFd: number;
   /** Where trace lines go, -1 for nowhere. */
   readonly traceFd: number;
   readonly port: MessagePort;
@@ -115,20 +107,18 @@ class Queue {
   readonly #queue: EntryQueue;
   readonly #policy: InPlacePolicy;
   readonly #lanes: ThreadJournal[];
-  /** What the eventfd is read to. */
-  readonly #event = new BigUint64Array(new SharedArrayBuffer(8));
-  readonly #eventAddress = addressOf(this.#event);
   readonly #one = new BigUint64Array(new SharedArrayBuffer(8)).fill(1n);
   readonly #oneAddress = addressOf(this.#one);
   readonly #transfer = new Transfer();
   /** By entry, from our first one on: when its request came, while it is TRANSFERRING. */
   readonly #receivedUs: Float64Array;
   #isEventArmed = false;
-  #isRegistered = false;
+  /** The kernel has had our entries: one it refuses is not the end. */
+  #isEngaged: boolean;
   /** Of entries by the kernel, since the last request. */
   #refusals = 0;
   #hasEnded = false;
-  /** Entries in state RECEIVED for which there was no slot. */
+  /** Above 0 while entries are RECEIVED: for lack of a slot, or as a dead thread or main left them. */
   #waiting = 0;
   #toldMainUs = 0;
   /** Requests for lanes since main was told of some, and when that was. */
@@ -142,6 +132,7 @@ class Queue {
     const { memory, config, index } = task;
     const { maxLanes } = memory.geometry;
     this.#task = task;
+    this.#isEngaged = task.isNext;
     this.#lanes = Array.from(
       { length: maxLanes },
       (_, lane) => new ThreadJournal(memory.journal, laneThread(lane)),
@@ -163,7 +154,7 @@ class Queue {
     this.#end = this.#first + task.entries;
     this.#receivedUs = new Float64Array(task.entries);
     this.#queue = new EntryQueue(this.#ctx, index);
-    this.#policy = new InPlacePolicy(this.#ctx, false);
+    this.#policy = new InPlacePolicy(this.#ctx, false, true);
   }
 
   run(): void {
@@ -177,11 +168,9 @@ class Queue {
     while (!this.#hasEnded && !entries.isStopping(index)) {
       this.#takeCompletions();
       this.#takeAnswered();
+      if (entries.mustLook(index)) this.#takeUp();
       if (this.#waiting > 0) this.#placeWaiting();
       if (this.#callers.requests() > 0) this.#tellCallers();
-      if (entries.mustRequest(index) && entries.takeRequest(index)) {
-        requestFromKernel(this.#ctx, this.#task.fuseFd);
-      }
       this.#wait();
     }
   }
@@ -202,13 +191,24 @@ class Queue {
     this.#ctx.report('debug', 'affinity', text);
   }
 
-  /** Takes up every entry where it stands: new ones, and those of a thread that died. */
+  /** Gives the kernel what it does not have yet. */
   #begin(): void {
+    this.#takeUp();
+    this.#ring.enter(0);
+    this.#takeCompletions();
+    if (this.#hasEnded) return;
+    this.#isEngaged = true;
+    this.#tell({ kind: 'registered' });
+  }
+
+  /** Takes up entries where they stand: new ones, those of a thread that died, and what main took back. */
+  #takeUp(): void {
     const { entries } = this.#ctx.tables;
+    entries.takeLook(this.#task.index);
     for (let entry = this.#first; entry < this.#end; entry++) {
       switch (entries.state(entry)) {
         case ENTRY_STATE.UNREGISTERED:
-          this.#register(entry);
+          if (this.#task.reserveFd < 0) this.#register(entry);
           break;
         case ENTRY_STATE.ANSWERED:
           this.#commit(entry);
@@ -220,66 +220,31 @@ class Queue {
           break;
       }
     }
-    this.#ring.enter(0);
-    this.#takeCompletions();
-    if (this.#hasEnded) return;
-    this.#isRegistered = true;
-    this.#tell({ kind: 'registered' });
   }
 
   // ---- the ring ----
-  // An entry is KERNEL or TRANSFERRING only while a request of the ring has it: pushed before, and taken
-  // back after. Where we die in between, main finds it among what was not handed in; the other way
-  // round it would wait for a completion that never comes.
+  // As with KERNEL (entry-commands.ts), an entry is TRANSFERRING only while a request of the ring has it.
 
   #register(entry: number): void {
-    const { entries } = this.#ctx.tables;
-    const { i32, base } = this.#ctx;
-    const iovecs = entries.iovecsAt(entry) >> 2;
-    putAddress(i32, iovecs, base + entries.headerAt(entry));
-    i32[iovecs + 2] = URING_HEADER.SIZE;
-    i32[iovecs + 3] = 0;
-    putAddress(i32, iovecs + 4, base + entries.payloadAt(entry));
-    i32[iovecs + 6] = entries.geometry.payloadBytes;
-    i32[iovecs + 7] = 0;
-    const sqe = this.#command(entry, URING_REGISTER);
-    putAddress(i32, sqe + (SQE.addr >> 2), base + 4 * iovecs);
-    i32[sqe + (SQE.len >> 2)] = 2;
-    this.#ring.push();
-    entries.setState(entry, ENTRY_STATE.KERNEL);
+    pushRegister(this.#ctx, this.#ring, this.#task.fuseFd, entry);
   }
 
-  /** Hands in the reply in an entry, and asks for the next request. */
   #commit(entry: number): void {
-    const { entries } = this.#ctx.tables;
-    const { i32 } = this.#ctx;
-    const commitId = (entries.headerAt(entry) + URING_HEADER.entry + URING_ENTRY.commit_id) >> 2;
-    const sqe = this.#command(entry, URING_COMMIT_AND_FETCH);
-    const to = sqe + ((SQE.cmd + URING_COMMAND.commit_id) >> 2);
-    i32[to] = i32[commitId];
-    i32[to + 1] = i32[commitId + 1];
-    this.#ring.push();
-    entries.setState(entry, ENTRY_STATE.KERNEL);
+    const { fuseFd, reserveFd } = this.#task;
+    if (reserveFd >= 0) {
+      write(reserveFd, this.#oneAddress, 8);
+      return;
+    }
+    pushCommit(this.#ctx, this.#ring, fuseFd, entry);
     if (this.#ring.pending >= COMMIT_BATCH) this.#enter(0);
   }
 
-  #command(entry: number, command: number): number {
-    const { i32, tables } = this.#ctx;
-    const sqe = this.#ring.nextSqe();
-    i32[sqe] = IORING_OP_URING_CMD;
-    i32[sqe + (SQE.fd >> 2)] = this.#task.fuseFd;
-    i32[sqe + (SQE.cmd_op >> 2)] = command;
-    i32[sqe + (SQE.user_data >> 2)] = entry;
-    i32[sqe + ((SQE.cmd + URING_COMMAND.qid) >> 2)] = tables.entries.queue(entry);
-    return sqe;
-  }
-
   #armEvent(): void {
-    const { i32 } = this.#ctx;
+    const { i32, tables } = this.#ctx;
     const sqe = this.#ring.nextSqe();
     i32[sqe] = IORING_OP_READ;
     i32[sqe + (SQE.fd >> 2)] = this.#task.eventFd;
-    putAddress(i32, sqe + (SQE.addr >> 2), this.#eventAddress);
+    putAddress(i32, sqe + (SQE.addr >> 2), tables.entries.eventAddress(this.#task.index));
     i32[sqe + (SQE.len >> 2)] = 8;
     i32[sqe + (SQE.user_data >> 2)] = EVENT;
     this.#ring.push();
@@ -302,7 +267,7 @@ class Queue {
     entries.announceWait(index);
     // Who answers, frees a slot, or stops us, looks whether we wait after that: one of us sees the other.
     const hasRoom = this.#waiting > 0 && !entries.wantsRoom(index);
-    const isAsked = entries.mustRequest(index) || entries.isStopping(index);
+    const isAsked = entries.mustLook(index) || entries.isStopping(index);
     const isBusy = hasRoom || isAsked || entries.hasAnswered(index);
     this.#enter(isBusy ? 0 : 1);
     entries.announceRunning(index);
@@ -320,7 +285,7 @@ class Queue {
       } else if (isTransfer(entry)) {
         this.#transferred(entryOf(entry), result);
       } else if (result >= 0) {
-        // Before the completion is taken: whoever serves after our death finds one or the other.
+        // The state before the completion is taken: whoever serves after our death finds one or the other.
         const message = this.#receive(entry);
         ring.takeCqe();
         if (message >= 0 && this.#ctx.tables.entries.countsCallers(this.#task.index)) {
@@ -328,6 +293,7 @@ class Queue {
         }
         this.#serve(entry, message);
       } else {
+        this.#ctx.tables.entries.setState(entry, ENTRY_STATE.UNREGISTERED);
         ring.takeCqe();
         this.#failed(entry, -result);
       }
@@ -357,12 +323,10 @@ class Queue {
 
   /** A command did not bring a request. */
   #failed(entry: number, errno: number): void {
-    const { entries } = this.#ctx.tables;
-    entries.setState(entry, ENTRY_STATE.UNREGISTERED);
     const isOver = errno === ERRNO.ENOTCONN || errno === ERRNO.ECONNABORTED;
     if (isOver || errno === ERRNO.ENODEV) {
       this.#hasEnded = true;
-    } else if (this.#isRegistered) {
+    } else if (this.#isEngaged) {
       // Another request may come to an entry the kernel knows; it does not know this one.
       const text = `the kernel refused a reply by io_uring: ${errnoName(-errno)}`;
       this.#ctx.report('error', `uring-commit-${errno}`, text);
@@ -426,9 +390,7 @@ class Queue {
     else if (row === undefined || row.class === 'absent') replyOrUndo(ctx, fuseFd, -ERRNO.ENOSYS);
     else {
       const mount = ctx.mountOf(ctx.nodeLo);
-      // A long one, which is to memory, delays nobody where no other request waits; several go to lanes, at once.
-      const isAlone = this.#ring.peekCqe() < 0;
-      this.#policy.mostWriteBytes = isAlone ? ctx.config.maxWriteBytes : IN_PLACE_BYTES;
+      this.#policy.isOnly = this.#ring.peekCqe() < 0;
       const isAnswered = this.#policy.mayBeBold(mount)
         ? this.#answerBoldly(mount)
         : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.

@@ -8,6 +8,7 @@ import { Receiver } from '../shared/memory/receiver.ts';
 import type { SharedMemory, ThreadTables } from '../shared/memory/shared-memory.ts';
 import { STAT } from '../shared/stats-layout.ts';
 import { blockedIn } from './watchdog-blocked.ts';
+import { CpuWatch } from './watchdog-cpus.ts';
 import { LanesOnly } from './watchdog-lanes-only.ts';
 import type { LogLine } from './watchdog-log.ts';
 import { MainWatch, STUCK_LOOKS } from './watchdog-main.ts';
@@ -38,6 +39,7 @@ export interface WatchdogSettings {
 export class Watchdog {
   /** After so long an operation is slow; 0: none is. */
   slowTimeoutMs: number;
+  readonly cpus: CpuWatch;
   readonly #tables: ThreadTables;
   readonly #work: WorkUnderWay;
   readonly #main: MainWatch;
@@ -58,6 +60,7 @@ export class Watchdog {
   ) {
     this.slowTimeoutMs = settings.slowTimeoutMs;
     this.#tables = tables;
+    this.cpus = new CpuWatch(tables.stats);
     this.#log = log;
     this.#work = new WorkUnderWay(tables, memory);
     const receiver = new Receiver(memory.receiver);
@@ -76,6 +79,7 @@ export class Watchdog {
   #look(): void {
     this.#main.look();
     this.#queues.look();
+    this.cpus.look();
     const isOff = this.slowTimeoutMs === 0;
     if (isOff && this.#known.size === 0) return;
     const nowMs = nowUs() / 1000;

@@ -16,6 +16,17 @@ function bench(name: string): string {
   return fileURLToPath(new URL(`../../bench/${name}.js`, import.meta.url));
 }
 
+test('micro has a figure or a reason for each wrapper of a system call', async () => {
+  await run(process.execPath, [bench('micro'), '--filter', '^nothing$']);
+});
+
+test('a file that cannot be written is refused before anything is measured', async () => {
+  const ran = run(process.execPath, [bench('macro'), '--json', '/nonexistent/record.json'], {
+    timeout: 10_000,
+  });
+  await assert.rejects(ran, { code: 1, stderr: /--json .*cannot be written: ENOENT/ });
+});
+
 test('a short run measures every workload, and its record can be compared and judged', async () => {
   const record = join(await tempDir(), 'record.json');
   const options = ['--quick', '--rounds', '1', '--fs', 'tmpfs', '--targets', 'plain,sluice'];

@@ -61,6 +61,20 @@ class Model {
     fds.enter(slot);
   }
 
+  /** The number alone finds an entry that has a descriptor, and makes none. */
+  lookupOpen({ mount, ino }: FakeFile): void {
+    const { inodes } = this.tables;
+    const withFd = [undefined, 0, 1]
+      .map((handle) => this.live.get(keyOf({ mount, ino, handle })))
+      .filter((known) => known !== undefined && inodes.fd(known.slot) >= 0);
+    const slot = inodes.lookupOpen(identityOf({ mount, ino, handle: undefined }));
+    assert.equal(inodes.inserted, false);
+    const found = withFd.find((known) => known?.slot === slot);
+    assert.equal(slot, found?.slot ?? -1);
+    assert.equal(found === undefined, withFd.length === 0);
+    if (found !== undefined) found.lookups++;
+  }
+
   forget(file: FakeFile, count: number): void {
     const known = this.live.get(keyOf(file));
     if (known === undefined) return;
@@ -167,6 +181,7 @@ const anyFile: fc.Arbitrary<FakeFile> = fc.oneof(
 const anyStep: fc.Arbitrary<(model: Model) => void> = fc.oneof(
   anyFile.map((file) => (m: Model) => m.lookup(file)),
   anyFile.map((file) => (m: Model) => m.lookup(file)),
+  anyFile.map((file) => (m: Model) => m.lookupOpen(file)),
   fc.tuple(anyFile, fc.integer({ min: 1, max: 3 })).map(
     ([file, count]) =>
       (m: Model) =>

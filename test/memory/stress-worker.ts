@@ -76,7 +76,8 @@ function stressInodes(task: Extract<StressTask, { kind: 'inodes' }>): string {
         if (inodes.unpin(held)) endRemoval(tables);
       }
     }
-    const slot = inodes.lookup(identity);
+    const known = random(2) === 0 ? inodes.lookupOpen(identity) : -1;
+    const slot = known > 0 ? known : inodes.lookup(identity);
     if (slot < 0) return `the table is full at round ${i}`;
     const epoch = inodes.epoch(slot);
     if (inodes.resolve(slot, epoch) !== slot) return `round ${i}: a lookup does not hold its inode`;

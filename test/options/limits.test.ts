@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ERRORS_PER_ROUND } from '../../src/main/warm-up/warm-up.ts';
+import { warmUpPlace } from '../../src/main/warm-up/warm-up.ts';
+import { ERRORS_PER_ROUND } from '../../src/main/warm-up/work.ts';
 import { CPU_LATENCY_DEVICE } from '../../src/shared/sys/cpu-latency.ts';
 import { defer } from '../harness/cleanup.ts';
+import { startMount } from '../harness/mount.ts';
 import { forceUnmount, readMounts } from '../harness/mountinfo.ts';
 import { missingTool, run, runOk } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
@@ -63,14 +65,25 @@ optionTest(
     const { rounds, errors } = line as { rounds?: number; errors?: number };
     assert.ok(rounds !== undefined && rounds > 10, JSON.stringify(line));
     assert.equal(errors, ERRORS_PER_ROUND * rounds);
+    const place = warmUpPlace(mount.mountpoint) as string;
     assert.deepEqual(
-      readdirSync(tmpdir()).filter((name) => name.startsWith(`sluice-warm-up-`)),
+      readdirSync(place).filter((name) => name.startsWith(`sluice-warm-up-`)),
       [],
     );
     assert.equal((await mount.status())['inodes'], 1);
     await mount.stop();
   },
 );
+
+optionTest('warmUp', 'it does not wait for a mount that hides temporary files', async () => {
+  const [source, mountpoint] = (await tempDirs('source', 'mnt')) as [string, string];
+  const env = { TMPDIR: `${mountpoint}/tmp` };
+  await runOk('mkdir', [env.TMPDIR]);
+  const mount = await startMount({ source, mountpoint, flags: ['--warm-up'], env });
+  await mount.stop();
+  const [memory, disk] = ['/dev/shm', tmpdir()];
+  assert.deepEqual([memory, disk].map(warmUpPlace), [disk, memory]);
+});
 
 optionTest('cpuLatency', 'CPUs are kept awake while requests come, if asked for', async (t) => {
   if (!existsSync(CPU_LATENCY_DEVICE)) return t.skip(`there is no ${CPU_LATENCY_DEVICE}`);

@@ -36,11 +36,17 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     flags,
     reason: 'a read answered from the page cache does not reach the daemon; FUSE keeps no atime',
   })),
-  ...['data/holes are found', 'data/beyond four GiB'].map((name) => ({
-    name,
-    flags: ['--writeback'],
-    reason: 'what the kernel has not written yet would look like a hole: sluice shows none',
-  })),
+  ...['data/holes are found', 'data/beyond four GiB'].flatMap((name) =>
+    [
+      ['--writeback'],
+      ['--cache=always', '--no-kernel-passthrough'],
+      ['--cache=always', '--no-killpriv-v2'],
+    ].map((flags) => ({
+      name,
+      flags,
+      reason: 'what the kernel has not written yet would look like a hole: sluice shows none',
+    })),
+  ),
   {
     name: 'data/at the limit of the file size',
     flags: ['--writeback'],

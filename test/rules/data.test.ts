@@ -255,6 +255,25 @@ suite('FALLOCATE, LSEEK, COPY_FILE_RANGE', () => {
     assert.equal(s.client.call(OP.LSEEK, nodeid, body), 'ENOSYS');
   });
 
+  test('rule 116: with --cache=always a file that may be mapped for writing has no holes', async () => {
+    const s = await withFile({ cache: 'always' }, '');
+    truncateSync(s.at('f'), 3 * PAGE);
+    const seek = (fh: bigint, offset: number, whence: number) => {
+      const body = struct(LSEEK_IN, { fh, offset: BigInt(offset), whence });
+      const answer = s.client.call(OP.LSEEK, s.nodeid, body);
+      return typeof answer === 'string' ? answer : Number(answer.readBigUInt64LE(0));
+    };
+    const { fh: reader } = s.client.open(s.nodeid, O_RDONLY);
+    for (const fh of [s.fh, reader]) {
+      assert.equal(seek(fh, PAGE, SEEK_DATA), PAGE);
+      assert.equal(seek(fh, PAGE, SEEK_HOLE), 3 * PAGE);
+      assert.equal(seek(fh, 3 * PAGE, SEEK_HOLE), 'ENXIO');
+    }
+    s.client.release(s.nodeid, s.fh);
+    assert.equal(seek(reader, PAGE, SEEK_HOLE), PAGE);
+    assert.equal(seek(reader, PAGE, SEEK_DATA), 'ENXIO');
+  });
+
   test('defect 14: LSEEK without opens', async () => {
     const s = await stage({ cache: 'always' });
     s.layer.fs.init(NEGOTIATED.NO_OPEN);

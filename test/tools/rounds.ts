@@ -48,6 +48,7 @@ export const ALONE: Readonly<Record<string, string>> = {
   'real-work/postgres.test.': KEEPS_MOUNTS,
   'service/mount-helper.test.': USES_SBIN,
   'service/systemd.test.': KEEPS_MOUNTS,
+  'uring/deaths.test.': SWITCHES_URING,
   'uring/transfers.test.': SWITCHES_URING,
   'watchdog/freeze.test.': FREEZES,
   'watchdog/op-timeout.test.': MEASURES_TIME,

@@ -160,8 +160,7 @@ test('a read that hangs delays none of 64 requests of its CPU', TIME_LIMIT, asyn
 });
 
 for (const [what, env, count] of [
-  // Not all at a time ('9:1200:9'), which hangs now and then: see docs/performance.md.
-  ['threads of queues', { FAULT_QUEUES: '2:1200' }, 'the thread of a queue died'],
+  ['threads of queues', { FAULT_QUEUES: '9:1200:9' }, 'the thread of a queue died'],
   ['lanes', { FAULT_LANE: 'executing:throw:15' }, 'a lane died'],
 ] as const) {
   test(`${what} that die lose no request`, TIME_LIMIT, async (t) => {

@@ -14,6 +14,7 @@ import type { Context } from '../../shared/passthrough/context.ts';
 import { reply } from '../../shared/passthrough/operations.ts';
 import { addressOf, read, write } from '../../shared/sys/libc.ts';
 import type { DeputyMessage, DeputyTask } from '../../workers/deputy.ts';
+import type { StandIn } from './dispatcher.ts';
 import { hasToBeDone, isDead, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
 
 export interface DeputyEvents {
@@ -34,14 +35,15 @@ const STOP_MS = 2000;
 /** How often main looks whether a deputy that does not give back is alive. */
 const LOOK_MS = 100;
 
-export class Deputy {
+export class Deputy implements StandIn {
   readonly #task: Omit<DeputyTask, 'port'>;
   readonly #ctx: Context;
   readonly #thread: number;
   readonly #journal: ThreadJournal;
   readonly #events: DeputyEvents;
   readonly #logger: Logger;
-  readonly #receiver: Receiver;
+  readonly receiver: Receiver;
+  readonly keepsAway = true;
   readonly #pool: Piscina;
   /** What is written to the eventfd, and where it is read to. */
   readonly #words = new BigUint64Array(new SharedArrayBuffer(16)).fill(1n);
@@ -58,7 +60,7 @@ export class Deputy {
     this.#journal = new ThreadJournal(task.memory.journal, this.#thread);
     this.#events = events;
     this.#logger = logger;
-    this.#receiver = new Receiver(task.memory.receiver);
+    this.receiver = new Receiver(task.memory.receiver);
     this.#pool = new Piscina({
       filename: fileURLToPath(new URL('../../workers/deputy.js', import.meta.url)),
       minThreads: 1,
@@ -80,7 +82,7 @@ export class Deputy {
 
   #start(receiveSlot: number): void {
     this.#journal.clear();
-    this.#receiver.reset(receiveSlot);
+    this.receiver.reset(receiveSlot);
     const { port1, port2 } = new MessageChannel();
     port1.on('message', (message: DeputyMessage) => this.#onMessage(message));
     port1.unref();
@@ -90,29 +92,22 @@ export class Deputy {
       .finally(() => port1.close());
   }
 
-  /** Main begins a call that may take its time. */
-  beginCall(): void {
-    this.#receiver.beginCall();
-  }
-
-  /** The call has ended; a deputy that has taken over gives back first. @returns false if one had */
-  endCall(): boolean {
-    if (this.#receiver.endCall()) return true;
+  /** The call has ended in which it took over: waits until it has given back. */
+  takeBack(): void {
     write(this.#task.returnFd, this.#wordAddress, 8);
-    while (!this.#receiver.waitForReturn(LOOK_MS)) {
+    while (!this.receiver.waitForReturn(LOOK_MS)) {
       this.#events.onLongWait();
       if (this.#journal.threadId() !== 0 && !isDead(this.#journal)) continue;
-      this.#receiver.takeFromDead();
+      this.receiver.takeFromDead();
       // What it has not read would call the next one back as soon as that takes over.
       read(this.#task.returnFd, this.#readAddress, 8);
       break;
     }
-    return false;
   }
 
   async stop(): Promise<void> {
     this.#isStopping = true;
-    this.#receiver.tellStop();
+    this.receiver.tellStop();
     const late = new Promise((resolve) => setTimeout(resolve, STOP_MS).unref());
     await Promise.race([this.#ended, late]);
     await Promise.race([this.#pool.destroy().catch(() => undefined), late]);
@@ -165,7 +160,7 @@ export class Deputy {
   #recover(): number {
     const journal = this.#journal;
     recoverDead(this.#ctx, this.#thread, journal);
-    const receiveSlot = this.#receiver.receiveSlot();
+    const receiveSlot = this.receiver.receiveSlot();
     // Another slot is in the hands of the lanes already.
     if (journal.slot() === receiveSlot) this.#answerFor(receiveSlot);
     return receiveSlot;

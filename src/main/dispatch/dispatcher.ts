@@ -8,6 +8,7 @@ import { OP, OPCODE_LIMIT, ROW_BY_OPCODE } from '../../shared/abi/opcodes.ts';
 import { IN_HEADER, INTERRUPT_IN } from '../../shared/abi/structs.ts';
 import type { CallerTable } from '../../shared/caller-table.ts';
 import { nowUs } from '../../shared/clock.ts';
+import type { Receiver } from '../../shared/memory/receiver.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
 import { type Context, OWN_UNIQUE_HI } from '../../shared/passthrough/context.ts';
@@ -22,7 +23,6 @@ import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts'
 import { STAT } from '../../shared/stats-layout.ts';
 import { close } from '../../shared/sys/libc.ts';
 import type { AsyncLayers } from '../layers/async-layers.ts';
-import type { Deputy } from './deputy.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
 import { OpDeadline } from './op-deadline.ts';
@@ -41,13 +41,22 @@ export interface SessionControl {
   onQueued(): void;
 }
 
+/** Who receives in main's place while that hangs in a call. */
+export interface StandIn {
+  readonly receiver: Receiver;
+  /** Whether slow calls are left to lanes for a while. */
+  readonly keepsAway: boolean;
+  /** Has it give back what it took over; returns when it has. */
+  takeBack(): void;
+}
+
 /** SIGKILL's bit in the pending masks of /proc/<pid>/status. */
 const SIGKILL_BIT = 1n << 8n;
 
 export class Dispatcher {
   readonly #ctx: Context;
   readonly #fuseFd: number;
-  readonly #lanes: Lanes;
+  readonly #lanes: Pick<Lanes, 'wakeOne'>;
   readonly #session: SessionControl;
   readonly #parking = new ParkingLot();
   /** Requests that wait for a lock. */
@@ -61,8 +70,9 @@ export class Dispatcher {
   readonly #waitingLooks: number[] = [];
   /** Descriptors to close for which a mount's ring had no room. */
   #unclosed: { fd: number; mount: number }[] = [];
-  /** Both undefined where main runs nothing that could wait. */
-  readonly #deputy: Deputy | undefined;
+  /** All undefined where main runs nothing that could wait. */
+  readonly #standIn: StandIn | undefined;
+  readonly #receiver: Receiver | undefined;
   readonly #inPlace: InPlacePolicy | undefined;
   /** Whether main is in a call in which its deputy may receive: then rings and slots are not main's. */
   #isInCall = false;
@@ -70,17 +80,19 @@ export class Dispatcher {
   #layered: Uint8Array = new Uint8Array(OPCODE_LIMIT);
   #asyncLayers: AsyncLayers | undefined;
 
-  /** @param deputy with one main may make calls that a disk could delay, and act as a caller */
+  /** @param standIn with one main may make calls that a disk could delay, and act as a caller */
   constructor(
     ctx: Context,
     fuseFd: number,
-    lanes: Lanes,
+    lanes: Pick<Lanes, 'wakeOne'>,
     session: SessionControl,
-    deputy: Deputy | undefined,
+    standIn: StandIn | undefined,
   ) {
     this.#ctx = ctx;
-    this.#deputy = deputy;
-    this.#inPlace = deputy === undefined ? undefined : new InPlacePolicy(ctx, true);
+    this.#standIn = standIn;
+    this.#receiver = standIn?.receiver;
+    this.#inPlace =
+      standIn === undefined ? undefined : new InPlacePolicy(ctx, true, standIn.keepsAway);
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;
@@ -402,11 +414,14 @@ export class Dispatcher {
     this.#ctx.isBold = isBold;
     this.#isInCall = true;
     this.#inPlace?.begins(mount);
-    this.#deputy?.beginCall();
+    this.#receiver?.beginCall();
   }
 
   #endCall(mount: number, startUs: number): void {
-    if (this.#deputy?.endCall() === false) this.#session.onQueued();
+    if (this.#receiver?.endCall() === false) {
+      this.#standIn?.takeBack();
+      this.#session.onQueued();
+    }
     this.#isInCall = false;
     this.#ctx.isBold = false;
     if (this.#unclosed.length > 0) this.#retryCloses();

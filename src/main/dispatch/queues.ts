@@ -2,6 +2,7 @@
  * The life of the threads that serve the queues of FUSE over io_uring: long-running piscina tasks, one
  * for each CPU. When one dies, what it held is given back, and the next one takes up its entries.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
@@ -30,6 +31,7 @@ import { close, eventfd } from '../../shared/sys/libc.ts';
 import type { QueueMessage, QueueTask } from '../../workers/queue.ts';
 import type { UringPlan } from '../session/uring.ts';
 import { hasToBeDone, recoverDead, releaseLocksIfDead, undoOfDead } from './recovery.ts';
+import { ReserveRing } from './reserve-ring.ts';
 
 export interface QueueEvents {
   onUnlocked(inode: number): void;
@@ -54,19 +56,26 @@ const STOP_TIMEOUT_MS = 3000;
 /** A thread that dies sooner than this after its start is started again after a pause. */
 const SHORT_LIFE_MS = 200;
 const RESTART_DELAY_MS = 500;
-/** How long the kernel may take to let go of the entries of a dead thread, which it does by itself. */
+/** So long the next thread waits for the kernel to let go of the entries of a dead one; it does so by itself. */
 const CANCEL_TIMEOUT_MS = 500;
+/** So often main looks, at first, and when it takes longer: a transfer may last as long as its disk likes. */
 const CANCEL_POLL_MS = 5;
+const LATE_POLL_MS = 50;
 /** So often the threads tell of callers that made no request since. */
 const TELL_CALLERS_MS = 400;
 /** In the place of the descriptor of a ring whose thread has died, until the next one has its own. */
 const CLOSED = -1;
+const STILL_OUT = 'the kernel still moves data of a dead thread; those requests wait for it';
 /** No queue has this number: the kernel refuses it, and with it the engine. */
 const NO_QUEUE = 0xffff;
 
 function whyNoRing(error: number): string {
   const cure = error === -ERRNO.ENOMEM ? '; raise the limit of locked memory (ulimit -l)' : '';
   return `a ring cannot be made: ${errnoName(error)}${cure}`;
+}
+
+function whyRefused(errno: number): string {
+  return `the kernel does not register a queue: ${errnoName(-errno)}`;
 }
 
 export class Queues {
@@ -81,8 +90,9 @@ export class Queues {
   /** Threads whose entries the kernel has. */
   readonly #registered = new Set<number>();
   #onRegistered: ((refusal: string | undefined) => void) | undefined;
-  /** Threads that have died, and their next ones have not registered. */
-  readonly #missing = new Set<number>();
+  readonly #reserve: ReserveRing;
+  /** By the place of a ring in memory: until the kernel is done with the one of a dead thread there. */
+  readonly #drains = new Map<number, Promise<void>>();
   #isStopping = false;
   #stopping: Promise<boolean> | undefined;
   #callersTimer: NodeJS.Timeout | undefined;
@@ -93,6 +103,10 @@ export class Queues {
     this.#events = events;
     const count = settings.plan.threads.length;
     longWaitChecks.add(this.#breakLocks);
+    const entries = settings.plan.threads.at(-1)?.queues.length ?? 0;
+    this.#reserve = new ReserveRing(ctx, settings.task.fuseFd, count - 1, entries, (errno) =>
+      this.#settle(whyRefused(errno)),
+    );
     this.#pool = new Piscina({
       filename: fileURLToPath(new URL('../../workers/queue.js', import.meta.url)),
       minThreads: count,
@@ -115,6 +129,8 @@ export class Queues {
    */
   prepare(): string | undefined {
     const { threads } = this.#settings.plan;
+    const error = this.#reserve.open();
+    if (error < 0) return whyNoRing(error);
     for (const index of threads.keys()) {
       const fd = eventfd(0, EFD_CLOEXEC);
       if (fd < 0) return `an eventfd cannot be made: ${errnoName(fd)}`;
@@ -133,7 +149,9 @@ export class Queues {
       this.#onRegistered = resolve;
     });
     // First the reserve: the kernel takes the entries last that it got first.
-    this.#ctx.tables.entries.order(this.#rings.length - 1, RING_ORDER.REGISTER);
+    this.#reserve.register();
+    // One more entry could make the kernel believe that it has the engine.
+    if (this.#onRegistered !== undefined) this.#orderAll(RING_ORDER.REGISTER);
     const timer = setTimeout(
       () => this.#settle('the threads of the queues did not start in time'),
       REGISTER_TIMEOUT_MS,
@@ -164,9 +182,8 @@ export class Queues {
     this.#isStopping = true;
     this.#settle('the mount has ended');
     clearInterval(this.#callersTimer);
-    for (const index of this.#rings.keys()) {
-      this.#ctx.tables.entries.order(index, RING_ORDER.STOP);
-    }
+    this.#reserve.unwatch();
+    this.#orderAll(RING_ORDER.STOP);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<false>((resolve) => {
       timer = setTimeout(() => resolve(false), STOP_TIMEOUT_MS);
@@ -178,23 +195,19 @@ export class Queues {
     longWaitChecks.delete(this.#breakLocks);
     // One that goes on would use the numbers, which may be somebody else's by then.
     if (!allEnded) return false;
+    this.#reserve.close();
     for (const { fd } of this.#rings) if (fd !== CLOSED) close(fd);
     for (const fd of this.#eventFds) close(fd);
     return true;
   }
 
+  #orderAll(order: number): void {
+    for (const index of this.#rings.keys()) this.#ctx.tables.entries.order(index, order);
+  }
+
   #settle(refusal: string | undefined): void {
     this.#onRegistered?.(refusal);
     this.#onRegistered = undefined;
-  }
-
-  /** A thread has given its entries to the kernel. */
-  #registerMore(): void {
-    if (this.#registered.size === this.#rings.length) this.#settle(undefined);
-    if (this.#registered.size > 1 || this.#onRegistered === undefined) return;
-    for (let index = 0; index < this.#rings.length - 1; index++) {
-      this.#ctx.tables.entries.order(index, RING_ORDER.REGISTER);
-    }
   }
 
   /** @returns -errno */
@@ -230,7 +243,9 @@ export class Queues {
         cpu,
         entries: queues.length,
         ring: this.#rings[index],
+        isNext: (this.#generations[index] as number) > 0,
         eventFd: this.#eventFds[index],
+        reserveFd: this.#isReserve(index) ? this.#reserve.eventFd : CLOSED,
         port: port2,
       },
       { transferList: [port2] },
@@ -244,6 +259,10 @@ export class Queues {
     );
   }
 
+  #isReserve(index: number): boolean {
+    return index === this.#settings.plan.threads.length - 1;
+  }
+
   #journal(index: number): ThreadJournal {
     const { memory } = this.#settings;
     return new ThreadJournal(memory.journal, queueThread(memory.geometry.maxLanes, index));
@@ -253,11 +272,10 @@ export class Queues {
     switch (message.kind) {
       case 'registered':
         this.#registered.add(index);
-        this.#registerMore();
-        this.#isBack(index);
+        if (this.#registered.size === this.#rings.length) this.#settle(undefined);
         break;
       case 'refused':
-        this.#refused(index, message.errno);
+        this.#settle(whyRefused(message.errno));
         break;
       case 'log':
         this.#events.onReport(message.level, message.key, message.text);
@@ -274,29 +292,6 @@ export class Queues {
       case 'served':
         this.#events.onServed(message.served);
         break;
-    }
-  }
-
-  /**
-   * Requests that came while their queue had no entry are handed out with the next answer. Not before all
-   * are back: what the kernel asks must not come to an entry of a thread that is dead.
-   */
-  #isBack(index: number): void {
-    if (!this.#missing.delete(index) || this.#missing.size > 0) return;
-    // The reserve sits on no CPU, of whose queue it would be.
-    for (let queue = 0; queue < this.#rings.length - 1; queue++) {
-      this.#ctx.tables.entries.askForRequest(queue);
-    }
-  }
-
-  #refused(index: number, errno: number): void {
-    const text = `the kernel does not register a queue: ${errnoName(-errno)}`;
-    if (this.#onRegistered !== undefined) this.#settle(text);
-    else {
-      const isReserve = index === this.#rings.length - 1;
-      const consequence = isReserve ? 'there is no reserve' : 'its CPU has the reserve only';
-      this.#events.onReport('error', `queue-refused-${index}`, `${text}; ${consequence}`);
-      this.#isBack(index);
     }
   }
 
@@ -324,45 +319,63 @@ export class Queues {
       { queue: index, reason },
       'the thread of a queue died; it is started again',
     );
-    this.#missing.add(index);
-    this.#recover(index);
     const place = this.#rings[index] as RingPlace;
     const ring = new Ring(this.#ctx.i32, place);
+    // Before what it was at is answered: a transfer not handed in is no request that was begun.
     this.#takeUnsubmitted(ring);
+    this.#recover(index);
     // The kernel cancels the waiting entries of a ring that is closed, and not those of a dead thread.
     close(place.fd);
     this.#rings[index] = { ...place, fd: CLOSED };
     void this.#takeUp(index, ring, livedMs < SHORT_LIFE_MS ? RESTART_DELAY_MS : 0);
   }
 
-  /** Waits until the kernel has let go of all entries, and starts a new thread. */
+  /**
+   * Starts a new thread when the kernel has let go of all entries. What it keeps for longer, transfers, is
+   * taken back when it is done, for the thread that serves by then.
+   */
   async #takeUp(index: number, ring: Ring, delayMs: number): Promise<void> {
-    const { entries } = this.#ctx.tables;
     const beganMs = performance.now();
-    let left = 1;
-    while (left > 0 && performance.now() - beganMs < CANCEL_TIMEOUT_MS) {
-      await new Promise((resolve) => setTimeout(resolve, CANCEL_POLL_MS));
-      this.#takeCompletions(ring);
-      left = 0;
-      this.#forEachEntry(index, (entry) => {
-        const state = entries.state(entry);
-        if (state === ENTRY_STATE.KERNEL || state === ENTRY_STATE.TRANSFERRING) left++;
-      });
-    }
-    if (left > 0) this.#settings.logger.warn({ queue: index, entries: left }, 'entries are lost');
-    setTimeout(() => this.#restart(index), Math.max(0, delayMs + beganMs - performance.now()));
+    const place = this.#ringPlace(index, this.#generations[index] as number);
+    const drain = this.#drain(index, ring);
+    this.#drains.set(place, drain);
+    await Promise.race([drain, sleep(CANCEL_TIMEOUT_MS)]);
+    if (ring.outstanding === 0) this.#drains.delete(place);
+    else this.#settings.logger.warn({ queue: index, requests: ring.outstanding }, STILL_OUT);
+    setTimeout(() => void this.#restart(index), Math.max(0, delayMs + beganMs - performance.now()));
   }
 
-  #restart(index: number): void {
+  /** Takes back what the kernel lets go of, until that is all. */
+  async #drain(index: number, ring: Ring): Promise<void> {
+    const beganMs = performance.now();
+    while (!this.#isStopping) {
+      const { outstanding } = ring;
+      // Whoever serves by now has not begun with these.
+      if (this.#takeCompletions(ring)) this.#ctx.tables.entries.lookAtAll(index);
+      if (outstanding === 0) return;
+      const isLate = performance.now() - beganMs > CANCEL_TIMEOUT_MS;
+      await sleep(isLate ? LATE_POLL_MS : CANCEL_POLL_MS);
+    }
+  }
+
+  /** Two rings of one thread lie in the same memory if this is the same. */
+  #ringPlace(index: number, generation: number): number {
+    return this.#ctx.tables.entries.ringAt(index, generation);
+  }
+
+  async #restart(index: number): Promise<void> {
+    const generation = (this.#generations[index] as number) + 1;
+    // The kernel writes to the memory of a ring until it is done with it.
+    await this.#drains.get(this.#ringPlace(index, generation));
     if (this.#isStopping) return;
-    const error = this.#makeRing(index, (this.#generations[index] as number) + 1);
+    const error = this.#makeRing(index, generation);
     if (error >= 0) {
       this.#start(index);
       return;
     }
     const text = whyNoRing(error);
     this.#events.onReport('error', 'queue-ring', `${text}; it is tried again`);
-    setTimeout(() => this.#restart(index), RESTART_DELAY_MS);
+    setTimeout(() => void this.#restart(index), RESTART_DELAY_MS);
   }
 
   /** Gives back what the dead thread held, and answers the request it was at. */
@@ -410,25 +423,28 @@ export class Queues {
     });
   }
 
-  /** What the kernel says of the entries of a ring whose thread is dead. */
-  #takeCompletions(ring: Ring): void {
+  /** What the kernel says of the entries of a ring whose thread is dead. @returns whether there was any */
+  #takeCompletions(ring: Ring): boolean {
     const ctx = this.#ctx;
     const { i32 } = ctx;
     const { entries } = ctx.tables;
+    let hasAny = false;
     for (let cqe = ring.peekCqe(); cqe >= 0; cqe = ring.peekCqe()) {
-      const entry = i32[cqe] as number;
+      const userData = i32[cqe] as number;
       const result = i32[cqe + 2] as number;
       ring.takeCqe();
-      if (entry < 0) continue;
-      if (isTransfer(entry)) {
+      if (userData < 0) continue;
+      hasAny = true;
+      if (isTransfer(userData)) {
         // However it ended: it is made once more.
-        entries.setState(entryOf(entry), ENTRY_STATE.RECEIVED);
+        entries.setState(entryOf(userData), ENTRY_STATE.RECEIVED);
         continue;
       }
-      if (result >= 0) takeEntryMessage(ctx, entry);
+      if (result >= 0) takeEntryMessage(ctx, userData);
       // ECANCELED: a request was on its way to the thread; the kernel has answered it so.
-      entries.setState(entry, result >= 0 ? ENTRY_STATE.RECEIVED : ENTRY_STATE.UNREGISTERED);
+      entries.setState(userData, result >= 0 ? ENTRY_STATE.RECEIVED : ENTRY_STATE.UNREGISTERED);
     }
+    return hasAny;
   }
 
   #forEachEntry(index: number, visit: (entry: number) => void): void {

@@ -3,7 +3,7 @@
  * operations, in a virtual machine above all, and two threads wake each other for each request: main and
  * the one that asks.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { nowUs } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/log.ts';
@@ -16,6 +16,8 @@ import { CPU_LATENCY_DEVICE, CpuLatencyRequest } from '../../shared/sys/cpu-late
 const PERIOD_MS = 4;
 /** So many of them in that time, and CPUs are kept awake. */
 const MANY = 8;
+/** A period that took so long: the watchdog may have let CPUs sleep, see watchdog-cpus.ts. */
+const LATE_US = 500_000;
 /** Of more CPUs most would be kept awake for nothing. */
 const FEW_CPUS = 8;
 
@@ -77,11 +79,23 @@ export class CpuLatency {
 
   #onPeriod(): void {
     const now = nowUs();
-    this.#stats.add(STAT.CPUS_AWAKE, now - this.#sinceUs);
+    const elapsedUs = now - this.#sinceUs;
+    this.#stats.add(STAT.CPUS_AWAKE, elapsedUs);
     this.#sinceUs = now;
-    if (this.#requests < MANY) this.release();
+    if (this.#requests < MANY || elapsedUs >= LATE_US) this.release();
     this.#requests = 0;
   }
+}
+
+/**
+ * Not a file in its place, as a container may have: that would grow with each request.
+ * @throws as openSync(), and with code ENODEV
+ */
+export function openDevice(path: string): number {
+  const fd = openSync(path, 'r+');
+  if (fstatSync(fd).isCharacterDevice()) return fd;
+  closeSync(fd);
+  throw Object.assign(new Error(`${path} is no device`), { code: 'ENODEV' });
 }
 
 /** @returns undefined where it was not asked for, or cannot be had */
@@ -95,7 +109,7 @@ export function openCpuLatency(
   // One alone has nobody to wake.
   if (cpuLatency === 'auto' && (count === 1 || count > FEW_CPUS)) return undefined;
   try {
-    return new CpuLatency(openSync(CPU_LATENCY_DEVICE, 'r+'), stats);
+    return new CpuLatency(openDevice(CPU_LATENCY_DEVICE), stats);
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code;
     logger[cpuLatency === 'low' ? 'warn' : 'debug'](

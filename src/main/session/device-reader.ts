@@ -70,7 +70,7 @@ export class DeviceReader implements RequestSource {
   resume(): void {
     if (this.#hasEnded || this.#watcher !== undefined) return;
     this.#watcher = watchReadable(this.#fd, () => {
-      const requests = this.#drain();
+      const requests = this.turn();
       this.#cpuLatency?.onTurn(requests);
     });
   }
@@ -92,11 +92,11 @@ export class DeviceReader implements RequestSource {
   }
 
   /**
-   * The next request of somebody who makes one after the other comes a few microseconds after the reply:
+   * Takes requests until there are none, or others have to have their turn. The next request of somebody who makes one after the other comes a few microseconds after the reply:
    * waiting for it here costs less than a round of the event loop.
    * @returns how many were handled
    */
-  #drain(): number {
+  turn(): number {
     let handled = 0;
     const untilUs = nowUs() + TURN_US;
     let isEmpty = false;

@@ -66,8 +66,8 @@ export function planUring(options: Wishes): UringPlan | string {
 /**
  * One thread for each CPU that is online, with `depth` entries for its queue. The kernel wants an entry
  * in every queue, so those of the other CPUs get one each, with the threads in turn. The last thread is a
- * reserve with one more entry for each of those: a queue whose thread has died is never without, as a
- * request that comes meanwhile would wait for ever (Linux 6.18).
+ * reserve with one more entry for each of those, on main's ring: a queue whose thread has died is never
+ * without, as a request that comes meanwhile would wait for ever (Linux 6.18).
  * @param possible the kernel's queues are numbered 0 to the last of these
  */
 export function shareOut(

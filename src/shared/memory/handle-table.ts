@@ -35,6 +35,8 @@ export const HANDLE_PURPOSE = {
   EXECUTION: 2,
   /** Stores of a mapping may change it. */
   MAPPED_WRITING: 4,
+  /** The same, in pages that the kernel keeps for the mount: the file behind gets them later. */
+  UNSEEN_WRITING: 8,
 } as const;
 
 const OPEN = 1 << 30;

@@ -222,6 +222,23 @@ export class InodeTable {
   }
 
   /**
+   * As lookup(), for an entry that has a descriptor open while the caller has one of the identity's file:
+   * then the number is no other file's, and the identity needs no handle. For file systems whose
+   * numbers are of one file each.
+   * @returns the slot, or -1 when there is no such entry
+   */
+  lookupOpen(identity: Int32Array): number {
+    this.inserted = false;
+    const hash = this.#hash(identity);
+    const stripe = this.#stripeOf(hash);
+    lockCell(this.#cells, stripe + S_LOCK, this.#owner);
+    const found = this.#findLocked(stripe, hash, identity, true);
+    const slot = found > 0 && this.#takeLookup(found) ? found : -1;
+    unlockCell(this.#cells, stripe + S_LOCK);
+    return slot;
+  }
+
+  /**
    * Finds a live entry of this identity, adds a hold to it and pins it, without counting a lookup.
    * @returns the slot, or -1
    */
@@ -229,7 +246,7 @@ export class InodeTable {
     const hash = this.#hash(identity);
     const stripe = this.#stripeOf(hash);
     lockCell(this.#cells, stripe + S_LOCK, this.#owner);
-    const slot = this.#findLocked(stripe, hash, identity);
+    const slot = this.#findLocked(stripe, hash, identity, false);
     // Under the lock, so that no forget frees the slot in between.
     if (slot > 0) {
       this.addHold(slot);
@@ -531,20 +548,26 @@ export class InodeTable {
     }
   }
 
-  #findLocked(stripe: number, hash: number, identity: Int32Array): number {
-    let slot = this.#cells[this.#bucket(stripe, hash)];
+  /** @param isOpen whether only an entry with a descriptor will do */
+  #findLocked(stripe: number, hash: number, identity: Int32Array, isOpen: boolean): number {
+    const cells = this.#cells;
+    let slot = cells[this.#bucket(stripe, hash)];
     while (slot > 0) {
       const at = this.#at(slot);
-      if (this.#matches(at, hash, identity) && Atomics.load(this.#cells, at + LOOKUPS) > 0) {
+      if (
+        this.#matches(at, hash, identity) &&
+        Atomics.load(cells, at + LOOKUPS) > 0 &&
+        (!isOpen || Atomics.load(cells, at + FD) >= 0)
+      ) {
         return slot;
       }
-      slot = this.#cells[at + NEXT];
+      slot = cells[at + NEXT];
     }
     return -1;
   }
 
   #lookupLocked(stripe: number, hash: number, identity: Int32Array): number {
-    const found = this.#findLocked(stripe, hash, identity);
+    const found = this.#findLocked(stripe, hash, identity, false);
     if (found > 0 && this.#takeLookup(found)) return found;
     const slot = this.#allocate(stripe);
     if (slot < 0) return -1;

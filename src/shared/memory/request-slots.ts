@@ -85,7 +85,12 @@ export class RequestSlots {
 
   /** Bytes of the slots themselves. */
   static memoryBytes(g: SlotGeometry): number {
-    return g.smallSlots * SMALL_SLOT_BYTES + g.largeSlots * g.largeSlotBytes;
+    return RequestSlots.largeSlotsAt(g) + g.largeSlots * g.largeSlotBytes;
+  }
+
+  /** Where in there the large ones begin. */
+  static largeSlotsAt(g: SlotGeometry): number {
+    return g.smallSlots * SMALL_SLOT_BYTES;
   }
 
   readonly geometry: SlotGeometry;
@@ -122,16 +127,13 @@ export class RequestSlots {
     const { smallSlots, largeSlotBytes } = this.geometry;
     if (slot < smallSlots) return slot * SMALL_SLOT_BYTES + MESSAGE_AT;
     if (slot >= this.#firstRing) return this.#cells[this.#at(slot) + MESSAGE];
-    return smallSlots * SMALL_SLOT_BYTES + (slot - smallSlots) * largeSlotBytes + MESSAGE_AT;
+    const first = RequestSlots.largeSlotsAt(this.geometry);
+    return first + (slot - smallSlots) * largeSlotBytes + MESSAGE_AT;
   }
 
   /** Longest message a large slot receives. */
   largeMessageBytes(): number {
     return this.geometry.largeSlotBytes - MESSAGE_AT;
-  }
-
-  isLarge(slot: number): boolean {
-    return slot >= this.geometry.smallSlots;
   }
 
   /** The entry in which a slot's message stands, -1 for one that has its own memory. */

@@ -44,7 +44,8 @@ const ANSWERED_COUNT = 16; // Atomic: entries that others have answered since th
 const WANTS_ROOM = 17; // Atomic: 1 while the thread waits for one of its slots to come free.
 const ORDER = 18; // Atomic: RING_ORDER; written by main.
 const COUNTS_CALLERS = 20; // Atomic: 1 while somebody wants to know whose requests come; written by main, read by the thread with each request.
-const WANTS_REQUEST = 21; // Atomic: 1 while the thread is to have the kernel make a request; set by main, taken by the thread.
+const HAS_RETURNED = 21; // Atomic: 1 while main has moved entries of the thread that it has not looked at; set by main, taken by the thread.
+const EVENT = 22; // Two cells: what the eventfd is read to, by the kernel. Nobody reads them; they outlive the thread, as its read does.
 const EVENT_FD = 19; // Written by main before the thread starts, constant.
 const THREAD_STRIDE = 32;
 
@@ -67,8 +68,8 @@ export function entryOf(userData: number): number {
 export const RING_ORDER = { WAIT: 0, REGISTER: 1, STOP: 2 } as const;
 
 /** Of an entry. */
-const STATE = 0; // Atomic: ENTRY_STATE. Moved by its queue's thread, from IN_SLOT by who answers.
-const LEAD = 1; // Bytes of the message in front of the payload; the queue's thread, before RECEIVED.
+const STATE = 0; // Atomic: ENTRY_STATE. Moved by its queue's thread; from IN_SLOT by who answers; by main for a thread that died; of the reserve by main, too, to and from KERNEL.
+const LEAD = 1; // Bytes of the message in front of the payload, 0: it makes no sense. Who takes the completion, before RECEIVED; read after.
 const HOLDER = 2; // The slot, while IN_SLOT; written by the queue's thread before that.
 const QUEUE = 3; // Number of its queue; main, at the start.
 const ENTRY_STRIDE = 4;
@@ -81,6 +82,11 @@ function ringRequests(g: RingGeometry): number {
 /** A thread's ring and the one of the thread that serves in its place when it has died, in turns. */
 const GENERATIONS = 2;
 
+/** Rings there is room for: those, and main's own behind them. */
+function ringCount(g: RingGeometry): number {
+  return g.threads === 0 ? 0 : g.threads * GENERATIONS + 1;
+}
+
 export class RingEntries {
   static byteLength(g: RingGeometry): number {
     return 4 * (g.threads * THREAD_STRIDE + g.threads * g.entriesPerThread * ENTRY_STRIDE + 1);
@@ -89,11 +95,12 @@ export class RingEntries {
   /** Bytes of the request memory for rings and entries. */
   static memoryBytes(g: RingGeometry): number {
     const entries = g.threads * g.entriesPerThread * (PAGE_SIZE + g.payloadBytes);
-    return g.threads * GENERATIONS * ringBytes(ringRequests(g)) + entries;
+    return ringCount(g) * ringBytes(ringRequests(g)) + entries;
   }
 
   readonly geometry: RingGeometry;
   readonly #cells: Int32Array;
+  readonly #cellsAddress: number;
   readonly #entriesAt: number;
   readonly #ringsAt: number;
   readonly #memoryAt: number;
@@ -105,17 +112,21 @@ export class RingEntries {
   constructor(buffer: SharedArrayBuffer, geometry: RingGeometry, memoryAt: number) {
     this.geometry = geometry;
     this.#cells = new Int32Array(buffer);
+    this.#cellsAddress = addressOf(this.#cells);
     this.#entriesAt = geometry.threads * THREAD_STRIDE;
     this.#ringsAt = memoryAt;
     this.#entryBytes = PAGE_SIZE + geometry.payloadBytes;
-    this.#memoryAt = memoryAt + geometry.threads * GENERATIONS * ringBytes(ringRequests(geometry));
+    this.#memoryAt = memoryAt + ringCount(geometry) * ringBytes(ringRequests(geometry));
   }
 
   get ringRequests(): number {
     return ringRequests(this.geometry);
   }
 
-  /** Where a thread's ring is, bytes. @param generation counts the threads that served in this place */
+  /**
+   * Where a thread's ring is, bytes; with the number of threads, main's own.
+   * @param generation counts the threads that served in this place
+   */
   ringAt(thread: number, generation: number): number {
     const place = thread * GENERATIONS + (generation % GENERATIONS);
     return this.#ringsAt + place * ringBytes(ringRequests(this.geometry));
@@ -145,17 +156,22 @@ export class RingEntries {
     return this.headerAt(entry) + PAGE_SIZE;
   }
 
+  /** @returns -1 where the kernel's lengths made no sense */
   messageAt(entry: number): number {
-    return this.payloadAt(entry) - this.#cells[this.#at(entry) + LEAD];
+    const lead = this.#cells[this.#at(entry) + LEAD];
+    return lead > 0 ? this.payloadAt(entry) - lead : -1;
   }
 
   // ---- an entry's life ----
 
+  /** Who moves the state writes all else of the entry before, and reads it after. */
   state(entry: number): number {
+    // Pairs with the stores in setState() and answered(), and with that of WorkRings.pushNoted().
     return Atomics.load(this.#cells, this.#at(entry) + STATE);
   }
 
   setState(entry: number, state: number): void {
+    // Pairs with the load in state().
     Atomics.store(this.#cells, this.#at(entry) + STATE, state);
   }
 
@@ -184,7 +200,7 @@ export class RingEntries {
   /** The reply of a request in a slot is written: its queue's thread takes it to the kernel. */
   answered(entry: number): void {
     const at = this.threadOf(entry) * THREAD_STRIDE;
-    // Pairs with the exchange in takeAnswered(): the reply is written before.
+    // Pairs with the load in state() and, the count, with takeAnswered(): the reply is written before.
     Atomics.store(this.#cells, this.#at(entry) + STATE, ENTRY_STATE.ANSWERED);
     Atomics.add(this.#cells, at + ANSWERED_COUNT, 1);
     this.wake(this.threadOf(entry));
@@ -207,11 +223,14 @@ export class RingEntries {
   }
 
   announceRunning(thread: number): void {
+    // Pairs with the compareExchange in wake(): one that came before has written the eventfd, and the
+    // next wait ends at once.
     Atomics.store(this.#cells, thread * THREAD_STRIDE + WAITING, 0);
   }
 
   wake(thread: number): void {
     const at = thread * THREAD_STRIDE;
+    // Pairs with the store in announceWait(): what the thread is to see is written before.
     if (Atomics.compareExchange(this.#cells, at + WAITING, 1, 0) === 1) {
       write(this.#cells[at + EVENT_FD], this.#oneAddress, 8);
     }
@@ -220,23 +239,27 @@ export class RingEntries {
   /** Somebody died who may have answered an entry, or freed a slot, and told nobody. */
   lookAgain(thread: number): void {
     const at = thread * THREAD_STRIDE;
-    // Counted too often is no harm: the thread looks at all its entries.
+    // Pairs with takeAnswered() and wantsRoom(). Counted too often is no harm: the thread looks at all its
+    // entries.
     Atomics.add(this.#cells, at + ANSWERED_COUNT, this.geometry.entriesPerThread);
     Atomics.store(this.#cells, at + WANTS_ROOM, 0);
     write(this.#cells[at + EVENT_FD], this.#oneAddress, 8);
   }
 
   hasAnswered(thread: number): boolean {
+    // Pairs with the add in answered(): after announceWait() we see it, or who answered sees that we wait.
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + ANSWERED_COUNT) > 0;
   }
 
   /** How many entries others have answered since the last call. */
   takeAnswered(thread: number): number {
+    // Pairs with the add in answered(): what was counted is ANSWERED.
     return Atomics.exchange(this.#cells, thread * THREAD_STRIDE + ANSWERED_COUNT, 0);
   }
 
   /** The thread found no free slot. */
   askForRoom(thread: number): void {
+    // Pairs with the compareExchange in tellRoom().
     Atomics.store(this.#cells, thread * THREAD_STRIDE + WANTS_ROOM, 1);
   }
 
@@ -260,6 +283,7 @@ export class RingEntries {
 
   /** Whether the thread is to count by callers. Main. */
   setCountsCallers(thread: number, isWanted: boolean): void {
+    // Pairs with the load in countsCallers().
     Atomics.store(this.#cells, thread * THREAD_STRIDE + COUNTS_CALLERS, isWanted ? 1 : 0);
   }
 
@@ -268,25 +292,33 @@ export class RingEntries {
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + COUNTS_CALLERS) === 1;
   }
 
-  /** Has the thread make the kernel ask something: see requestFromKernel(). Main. */
-  askForRequest(thread: number): void {
-    // Pairs with the load in mustRequest(), after announceWait(): it sees this, or we see that it waits.
-    Atomics.store(this.#cells, thread * THREAD_STRIDE + WANTS_REQUEST, 1);
+  /** Main has moved entries of the thread to RECEIVED or UNREGISTERED: it is to take them up. Main. */
+  lookAtAll(thread: number): void {
+    // Pairs with the load in mustLook(), after announceWait(): it sees this, or we see that it waits.
+    // The states are written before.
+    Atomics.store(this.#cells, thread * THREAD_STRIDE + HAS_RETURNED, 1);
     this.wake(thread);
   }
 
-  mustRequest(thread: number): boolean {
-    return Atomics.load(this.#cells, thread * THREAD_STRIDE + WANTS_REQUEST) === 1;
+  mustLook(thread: number): boolean {
+    return Atomics.load(this.#cells, thread * THREAD_STRIDE + HAS_RETURNED) === 1;
   }
 
-  /** @returns whether it is to be done; from now on it is not, unless main asks again */
-  takeRequest(thread: number): boolean {
-    return Atomics.exchange(this.#cells, thread * THREAD_STRIDE + WANTS_REQUEST, 0) === 1;
+  /** The thread looks at all its entries from now on. */
+  takeLook(thread: number): void {
+    // Before the look, and pairs with the store in lookAtAll(): what main moves during it is told again.
+    Atomics.store(this.#cells, thread * THREAD_STRIDE + HAS_RETURNED, 0);
+  }
+
+  /** Address of 8 bytes that the thread's eventfd is read to. */
+  eventAddress(thread: number): number {
+    return this.#cellsAddress + 4 * (thread * THREAD_STRIDE + EVENT);
   }
 
   /** Tells the thread what to do. Main. */
   order(thread: number, order: number): void {
     const at = thread * THREAD_STRIDE;
+    // Pairs with the loads in waitForOrder() and isStopping().
     Atomics.store(this.#cells, at + ORDER, order);
     Atomics.notify(this.#cells, at + ORDER, 1);
     this.wake(thread);
@@ -303,6 +335,7 @@ export class RingEntries {
   }
 
   isStopping(thread: number): boolean {
+    // Pairs with the store in order(): after announceWait() we see it, or order() sees that we wait.
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + ORDER) === RING_ORDER.STOP;
   }
 

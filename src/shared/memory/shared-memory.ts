@@ -99,6 +99,9 @@ export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
   const threads = threadsOf(g);
   const inodes = new SharedArrayBuffer(InodeTable.byteLength(g.inodes));
   adviseHugePages(inodes);
+  const requests = new SharedArrayBuffer(PAGE_SIZE + requestMemoryBytes(g));
+  const { largeSlots, largeSlotBytes } = g.slots;
+  adviseHugePages(requests, RequestSlots.largeSlotsAt(g.slots), largeSlots * largeSlotBytes);
   return {
     geometry: g,
     inodes,
@@ -114,7 +117,7 @@ export function allocateSharedMemory(g: MemoryGeometry): SharedMemory {
     stats: new SharedArrayBuffer(StatsBlock.byteLength(threads, g.statCells)),
     receiver: new SharedArrayBuffer(Receiver.byteLength),
     extra: new SharedArrayBuffer(g.extraBytes),
-    requests: new SharedArrayBuffer(PAGE_SIZE + requestMemoryBytes(g)),
+    requests,
   };
 }
 

@@ -58,6 +58,7 @@ export const SCRATCH = {
   FLOCK: 1152,
   UNIQUE_INO: 1200,
   BACKING_MAP: 1216,
+  POLLFD: 1240,
   /** A name of an extended attribute, with its NUL. */
   XATTR_NAME: 1280,
   RUSAGE: 1792,

@@ -14,6 +14,7 @@ import {
   WRITE_IN,
   WRITE_OUT,
 } from '../abi/structs.ts';
+import { HANDLE_PURPOSE } from '../memory/handle-table.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { countRead, countWritten } from '../request-stats.ts';
 import {
@@ -36,6 +37,7 @@ import {
   RWF_DSYNC,
   RWF_NOWAIT,
   RWF_SYNC,
+  SEEK_HOLE,
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
@@ -139,22 +141,26 @@ function readInPlace(ctx: Context, fd: number, size: number, offset: number | bi
   const { inodes, mounts } = ctx.tables;
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
-  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) {
-    const mayRead = ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo));
-    return mayRead ? readBlocking(ctx, fd, size, offset) : DEFER;
-  }
+  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_READ)) return readInMemory(ctx, fd, size, offset);
   let done = 0;
   while (done < size) {
     const iov = iovec(ctx, ctx.address(ctx.out) + done, size - done);
     const count = preadv2(fd, iov, 1, offset + done, RWF_NOWAIT);
     if (count === 0) break;
     if (count < 0) {
-      if (count === -ERRNO.EOPNOTSUPP) mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_READ);
-      return DEFER;
+      if (count !== -ERRNO.EOPNOTSUPP) return DEFER;
+      mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_READ);
+      return readInMemory(ctx, fd, size, offset);
     }
     done += count;
   }
   return done;
+}
+
+/** Reads where there is no disk to wait for. */
+function readInMemory(ctx: Context, fd: number, size: number, offset: number): number {
+  const mayRead = ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo));
+  return mayRead ? readBlocking(ctx, fd, size, offset) : DEFER;
 }
 
 /** WRITE. The payload stands behind the fixed part of the request. */
@@ -259,12 +265,12 @@ function writeInPlace(
   const { inodes, mounts } = ctx.tables;
   const place = inodes.mount(ctx.nodeLo);
   if (typeof offset === 'bigint' || !mounts.hasFlag(place, MOUNT_FLAG.LOCAL)) return DEFER;
-  if (mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE)) {
-    return ctx.isBold ? writeAll(ctx, fd, payload, size, offset, 0) : DEFER;
+  if (!mounts.hasFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE)) {
+    const count = pwritev2(fd, iovec(ctx, ctx.address(payload), size), 1, offset, RWF_NOWAIT);
+    if (count !== -ERRNO.EOPNOTSUPP) return count === size ? count : DEFER;
+    mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE);
   }
-  const count = pwritev2(fd, iovec(ctx, ctx.address(payload), size), 1, offset, RWF_NOWAIT);
-  if (count === -ERRNO.EOPNOTSUPP) mounts.setFlag(place, MOUNT_FLAG.NO_NOWAIT_WRITE);
-  return count === size ? count : DEFER;
+  return ctx.isBold ? writeAll(ctx, fd, payload, size, offset, 0) : DEFER;
 }
 
 /** st_size of an open file; it does not leave the numbers a double holds exactly in practice. */
@@ -344,11 +350,38 @@ export function lseekFile(ctx: Context): number {
   if (ctx.has(NEGOTIATED.WRITEBACK)) return -ERRNO.ENOSYS;
   const fd = fileFd(ctx, LSEEK_IN.fh, O_RDONLY);
   if (fd < 0) return fd;
-  const position = lseek(fd, ctx.arg64(LSEEK_IN.offset), ctx.arg32(LSEEK_IN.whence));
+  const offset = ctx.arg64(LSEEK_IN.offset);
+  const whence = ctx.arg32(LSEEK_IN.whence);
+  const position = mayHideStores(ctx)
+    ? seekInData(ctx, fd, offset, whence)
+    : lseek(fd, offset, whence);
   if (position < 0) return Number(position);
   const wide = BigInt(position);
   ctx.putWords(LSEEK_OUT.offset, Number(wide & 0xffffffffn), Number(wide >> 32n));
   return LSEEK_OUT.SIZE;
+}
+
+/**
+ * Whether there may be stores of a mapping that the host has not seen, as with the writeback cache. Where
+ * an open drops the kernel's pages it writes them first, and who looks for data has just opened.
+ */
+function mayHideStores(ctx: Context): boolean {
+  if (ctx.config.cache !== 'always') return false;
+  if (ctx.has(NEGOTIATED.NO_OPEN)) return true;
+  return ctx.tables.handles.isOpenFor(ctx.nodeLo, HANDLE_PURPOSE.UNSEEN_WRITING);
+}
+
+/** lseek(2) to data or a hole in a file that is all data. @returns the position or -errno */
+function seekInData(
+  ctx: Context,
+  fd: number,
+  offset: number | bigint,
+  whence: number,
+): number | bigint {
+  const size = fileSize(ctx, fd);
+  if (size < 0) return size;
+  if (offset < 0 || offset >= size) return -ERRNO.ENXIO;
+  return whence === SEEK_HOLE ? size : offset;
 }
 
 /** COPY_FILE_RANGE, which answers in 32 bits: more than those hold is not copied at once. */
@@ -400,7 +433,17 @@ function copy(ctx: Context): number {
     ctx.arg32(COPY_FILE_RANGE_IN.flags),
   );
   if (kill) endSetIdKill(ctx);
-  return count;
+  const isRefused = count === -ERRNO.EINVAL && (isDirect(fdIn) || isDirect(fdOut));
+  return isRefused ? -ERRNO.EOPNOTSUPP : count;
+}
+
+/**
+ * Whether copying from or to a descriptor is direct I/O, which is refused where it is not aligned. The
+ * client's may have lost O_DIRECT by fcntl(2), of which the request does not tell: after EOPNOTSUPP the kernel
+ * copies by READ and WRITE, which do.
+ */
+function isDirect(fd: number): boolean {
+  return (fcntl(fd, F_GETFL, 0) & O_DIRECT) !== 0;
 }
 
 /**

@@ -19,8 +19,9 @@ export function takeEntryMessage(ctx: Context, entry: number): number {
   const { u32 } = ctx;
   const header = entries.headerAt(entry);
   const lead = u32[header >> 2] - u32[(header + URING_HEADER.entry + URING_ENTRY.payload_sz) >> 2];
-  if (lead < IN_HEADER.SIZE || lead > MAX_LEAD_BYTES || (lead & 7) !== 0) return -1;
-  entries.setLead(entry, lead);
+  const makesSense = lead >= IN_HEADER.SIZE && lead <= MAX_LEAD_BYTES && (lead & 7) === 0;
+  entries.setLead(entry, makesSense ? lead : 0);
+  if (!makesSense) return -1;
   const message = entries.payloadAt(entry) - lead;
   const to = message >> 2;
   for (let word = 0; word < IN_HEADER.SIZE >> 2; word++) u32[to + word] = u32[(header >> 2) + word];

@@ -180,9 +180,14 @@ function purposeOf(ctx: Context, flags: number, backingId: number): number {
   const isExec = (ctx.arg32(OPEN_IN.flags) & FMODE_EXEC) !== 0;
   return (
     (access === O_RDONLY ? 0 : HANDLE_PURPOSE.WRITING) |
-    (access === O_RDWR && backingId > 0 ? HANDLE_PURPOSE.MAPPED_WRITING : 0) |
+    (access === O_RDWR ? storesOf(backingId) : 0) |
     (isExec ? HANDLE_PURPOSE.EXECUTION : 0)
   );
+}
+
+/** What stores of a mapping change: the file behind, or pages of which it learns later. */
+function storesOf(backingId: number): number {
+  return backingId > 0 ? HANDLE_PURPOSE.MAPPED_WRITING : HANDLE_PURPOSE.UNSEEN_WRITING;
 }
 
 /** Opens, and takes what a file loses when the open truncates it. */

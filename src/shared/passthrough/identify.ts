@@ -32,7 +32,8 @@ export function deviceOf(ctx: Context, offset: number): number {
 }
 
 /**
- * Reads identity and attributes of an O_PATH descriptor on mount `place` into the scratch memory.
+ * Reads identity and attributes of a descriptor on mount `place` into the scratch memory, all but the
+ * file handle.
  * @returns 0 or -errno
  */
 export function identify(ctx: Context, fd: number, place: number): number {
@@ -45,7 +46,8 @@ export function identify(ctx: Context, fd: number, place: number): number {
   id[IDENTITY.INO_LO] = ctx.i32[at + (STATX.ino >> 2)];
   id[IDENTITY.INO_HI] = ctx.i32[at + (STATX.ino >> 2) + 1];
   id[IDENTITY.TYPE] = modeOf(ctx) & S_IFMT;
-  return readHandle(ctx, fd, place);
+  id[IDENTITY.HANDLE_BYTES] = 0;
+  return 0;
 }
 
 /** st_mode of the file identified last. */
@@ -53,9 +55,13 @@ export function modeOf(ctx: Context): number {
   return ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.mode) >> 2] & 0xffff;
 }
 
-/** Puts the file handle of `fd` into the identity: none where the mount has none. */
-function readHandle(ctx: Context, fd: number, place: number): number {
+/**
+ * Adds the file handle of `fd`, the file identified last, to the identity: none where the mount has none.
+ * @returns 0 or -errno
+ */
+export function identifyHandle(ctx: Context, fd: number): number {
   const id = ctx.identity;
+  const place = id[IDENTITY.MOUNT];
   const { inodes, mounts } = ctx.tables;
   id.fill(0, IDENTITY.HANDLE_BYTES, IDENTITY.HANDLE + inodes.handleRoomBytes / 4);
   if (!mounts.hasFlag(place, MOUNT_FLAG.HANDLES)) return 0;
@@ -84,7 +90,12 @@ function readHandle(ctx: Context, fd: number, place: number): number {
 export function enterInode(ctx: Context, fd: number, keep: number): number {
   const { inodes, mounts } = ctx.tables;
   const place = ctx.identity[IDENTITY.MOUNT];
-  const slot = inodes.lookup(ctx.identity);
+  const known = mounts.hasFlag(place, MOUNT_FLAG.LOCAL) ? inodes.lookupOpen(ctx.identity) : -1;
+  if (known < 0) {
+    const error = identifyHandle(ctx, fd);
+    if (error < 0) return error;
+  }
+  const slot = known < 0 ? inodes.lookup(ctx.identity) : known;
   if (slot < 0) {
     ctx.report(
       'error',

@@ -7,7 +7,7 @@ import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, PATH_MAX } from '../sys/constants.ts';
 import { CString, close, open, readlinkat } from '../sys/libc.ts';
 import type { Context } from './context.ts';
-import { chooseShownIno, identify } from './identify.ts';
+import { chooseShownIno, identify, identifyHandle } from './identify.ts';
 import { inodeFd, procPath } from './inode-access.ts';
 import { acquireMount } from './mounts.ts';
 
@@ -27,7 +27,7 @@ export function importRoot(ctx: Context, path: string): number {
   const { inodes, fds, mounts } = ctx.tables;
   const lacksHandles =
     ctx.config.inodeFileHandles === 'mandatory' && !mounts.hasFlag(place, MOUNT_FLAG.HANDLES);
-  const error = lacksHandles ? -ERRNO.EOPNOTSUPP : identify(ctx, fd, place);
+  const error = lacksHandles ? -ERRNO.EOPNOTSUPP : identifyRoot(ctx, fd, place);
   if (error < 0) {
     ctx.releaseMount(place);
     close(fd);
@@ -41,6 +41,11 @@ export function importRoot(ctx: Context, path: string): number {
   inodes.addHold(FUSE_ROOT_ID);
   if (ctx.config.useHostIno) chooseShownIno(ctx, FUSE_ROOT_ID);
   return 0;
+}
+
+function identifyRoot(ctx: Context, fd: number, place: number): number {
+  const error = identify(ctx, fd, place);
+  return error < 0 ? error : identifyHandle(ctx, fd);
 }
 
 /** Forgets every handle, inode and mount. Nobody else may be at work. */

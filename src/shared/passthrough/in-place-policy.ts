@@ -23,6 +23,7 @@ import {
   O_ACCMODE,
   O_RDONLY,
   O_TRUNC,
+  POLLIN,
   RUSAGE,
   RUSAGE_THREAD,
   S_IFMT,
@@ -30,7 +31,7 @@ import {
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
-import { getrusage } from '../sys/libc.ts';
+import { getrusage, poll } from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
 import { IN_PLACE, IN_PLACE_BYTES, NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
@@ -90,10 +91,11 @@ const CHANGE = 2;
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
-  /** A WRITE of more is for a lane. */
-  mostWriteBytes = IN_PLACE_BYTES;
+  /** Whether no other request waits for a thread without a deputy; which sets it before each it has. */
+  isOnly = false;
   readonly #ctx: Context;
   readonly #hasDeputy: boolean;
+  readonly #keepsAway: boolean;
   /** By opcode: LOOK or CHANGE for what is quick, and no layer has to see; else 0. */
   readonly #quick = new Uint8Array(OPCODE_LIMIT);
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
@@ -103,10 +105,14 @@ export class InPlacePolicy {
   /** Waits of this thread before the call under way, if it is watched. */
   #waitsBefore = 0;
 
-  /** @param hasDeputy whether somebody receives in this thread's place while it hangs in a call */
-  constructor(ctx: Context, hasDeputy: boolean) {
+  /**
+   * @param hasDeputy whether somebody receives in this thread's place while it hangs in a call
+   * @param keepsAway whether slow calls are left to lanes for a while
+   */
+  constructor(ctx: Context, hasDeputy: boolean, keepsAway: boolean) {
     this.#ctx = ctx;
     this.#hasDeputy = hasDeputy;
+    this.#keepsAway = keepsAway;
     this.#enter(QUICK_LOOKS, LOOK);
     this.#enter(QUICK_CHANGES, CHANGE);
   }
@@ -138,12 +144,13 @@ export class InPlacePolicy {
         return (ctx.arg32(SETATTR_IN.valid) & FATTR_SIZE) === 0;
       case OP.OPEN:
         return (ctx.arg32(OPEN_IN.flags) & O_TRUNC) === 0;
-      case OP.READ:
       case OP.READDIR:
       case OP.READDIRPLUS:
         return ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
+      case OP.READ:
+        return this.#isShort(ctx.arg32(READ_IN.size), mount);
       case OP.WRITE:
-        return ctx.arg32(WRITE_IN.size) <= this.mostWriteBytes;
+        return this.#isShort(ctx.arg32(WRITE_IN.size), mount);
       case OP.RENAME:
       case OP.RENAME2:
         return this.#mayChange(ctx.mountOf(ctx.argLo(RENAME_IN.newdir)));
@@ -172,6 +179,22 @@ export class InPlacePolicy {
     return ctx.u32[blocks] <= SMALL_FILE_BLOCKS && ctx.u32[blocks + 1] === 0;
   }
 
+  /** Whether so many bytes are soon copied; in memory also more of them, where nobody waits meanwhile. */
+  #isShort(sizeBytes: number, mount: number): boolean {
+    if (sizeBytes <= IN_PLACE_BYTES) return true;
+    return isInMemory(this.#ctx, mount) && (this.#hasDeputy ? this.#isAlone() : this.isOnly);
+  }
+
+  /** Whether nobody waits for this thread. A lane that has just answered may not have freed its slot yet. */
+  #isAlone(): boolean {
+    const ctx = this.#ctx;
+    if (ctx.tables.slots.inUse() > 1) return false;
+    const at = (ctx.scratch + SCRATCH.POLLFD) >> 2;
+    ctx.i32[at] = ctx.fuseFd;
+    ctx.i32[at + 1] = POLLIN;
+    return poll(ctx.scratchAddress(SCRATCH.POLLFD), 1, 0) === 0;
+  }
+
   #mayCall(mount: number): boolean {
     const isResting = this.#ctx.receivedUs < this.#restsUntilUs[mount];
     return this.isAllowed && !isResting && this.#answersSoon(mount);
@@ -191,7 +214,7 @@ export class InPlacePolicy {
     if (isWatched) this.#watched[mount]--;
     if (elapsedUs < SLOW_CALL_US) return;
     this.#watched[mount] = WATCHED_CALLS;
-    if (!isWatched || this.#waits() === this.#waitsBefore) return;
+    if (!isWatched || this.#waits() === this.#waitsBefore || !this.#keepsAway) return;
     const restUs = Math.min(LONGEST_REST_US, Math.max(SHORTEST_REST_US, REST_FACTOR * elapsedUs));
     this.#restsUntilUs[mount] = this.#ctx.receivedUs + elapsedUs + restUs;
   }

@@ -4,7 +4,7 @@
  * say so.
  */
 import { OP } from '../abi/opcodes.ts';
-import { READ_IN } from '../abi/structs.ts';
+import { READ_IN, WRITE_IN } from '../abi/structs.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
 import { STAT } from '../stats-layout.ts';
 import { IN_PLACE, IN_PLACE_BYTES } from './config.ts';
@@ -15,7 +15,14 @@ import { isDeferred, replyOrUndo, runOperation } from './operations.ts';
 export function mayTryInPlace(ctx: Context, mount: number): boolean {
   if (ctx.config.inPlace[ctx.opcode] !== IN_PLACE.CACHED) return false;
   if (ctx.tables.mounts.hasFlag(mount, MOUNT_FLAG.LANES_ONLY)) return false;
-  return ctx.opcode !== OP.READ || ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
+  switch (ctx.opcode) {
+    case OP.READ:
+      return ctx.arg32(READ_IN.size) <= IN_PLACE_BYTES;
+    case OP.WRITE:
+      return ctx.arg32(WRITE_IN.size) <= IN_PLACE_BYTES;
+    default:
+      return true;
+  }
 }
 
 /** Runs the loaded request and answers it. @returns false if a lane has to run it */

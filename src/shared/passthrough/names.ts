@@ -16,6 +16,7 @@ import {
   RESOLVE_CACHED,
   RESOLVE_NO_XDEV,
   S_IFDIR,
+  S_IFMT,
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
@@ -35,7 +36,15 @@ import { laneLimit } from './bulkhead.ts';
 import { createAsCaller } from './caller.ts';
 import { NEGOTIATED } from './config.ts';
 import { type Context, DEFER, HAND_OVER, SCRATCH } from './context.ts';
-import { enterInode, identify, KEEP, putEntry, putNegativeEntry } from './identify.ts';
+import {
+  enterInode,
+  identify,
+  identifyHandle,
+  KEEP,
+  modeOf,
+  putEntry,
+  putNegativeEntry,
+} from './identify.ts';
 import { budgetExhausted, cachedInodeFd, cacheInodeFd, inodeFd, procPath } from './inode-access.ts';
 import { checkInside, isRootOfTree } from './inside.ts';
 import { acquireMount } from './mounts.ts';
@@ -303,8 +312,9 @@ function remove(ctx: Context, flags: number): number {
   const name = ctx.address(at);
   const victim = holdVictim(ctx, ctx.nodeLo, dirFd, name);
   if (victim < 0) return victim;
+  const mayStay = victim > 0 && mayKeepName(ctx);
   const error = unlinkat(dirFd, name, flags);
-  if (victim > 0) releaseVictim(ctx, victim, error < 0);
+  if (victim > 0) releaseVictim(ctx, victim, error < 0, mayStay);
   return error;
 }
 
@@ -336,12 +346,13 @@ function renameNames(ctx: Context, fixedBytes: number, flags: number): number {
   const newName = ctx.address(newAt);
   const victim = (flags & ~RENAME_WHITEOUT) === 0 ? holdVictim(ctx, newParent, newFd, newName) : 0;
   if (victim < 0) return victim;
+  const mayStay = victim > 0 && mayKeepName(ctx);
   ctx.fromDirFd = oldFd;
   const error =
     (flags & RENAME_WHITEOUT) !== 0
       ? createAsCaller(ctx, renameLeavingWhiteout, newFd, newName)
       : renameat2(oldFd, ctx.address(oldAt), newFd, newName, flags);
-  if (victim > 0) releaseVictim(ctx, victim, error < 0);
+  if (victim > 0) releaseVictim(ctx, victim, error < 0, mayStay);
   return error;
 }
 
@@ -367,23 +378,47 @@ function holdVictim(ctx: Context, parent: number, dirFd: number, name: number): 
   ctx.keepFd(fd);
   // An inode the host cannot read can still lose its name.
   if (identify(ctx, fd, place) < 0) return 0;
-  const slot = inodes.holdAndPin(ctx.identity);
-  if (slot < 0) return 0;
-  ctx.tables.journal.notePin(slot);
+  const known = holdIdentified(ctx);
+  if (known <= 0) return 0;
+  if (mounts.hasFlag(place, MOUNT_FLAG.LOCAL) && cachedInodeFd(ctx, known) >= 0) return known;
+  // Closed: its number alone does not tell it from one that had it before.
+  inodes.dropHold(known);
+  if (identifyHandle(ctx, fd) < 0) return 0;
+  const slot = holdIdentified(ctx);
+  if (slot <= 0) return 0;
   if (cacheInodeFd(ctx, slot, fd, true)) return slot;
   inodes.dropHold(slot);
   return budgetExhausted(ctx);
 }
 
-/** After the name went, or did not: an inode that still has a name needs no hold. */
-function releaseVictim(ctx: Context, slot: number, failed: boolean): void {
+/** Holds and pins the inode identified last. @returns its slot, 0 if the kernel does not know it */
+function holdIdentified(ctx: Context): number {
+  const { inodes, journal } = ctx.tables;
+  const slot = inodes.holdAndPin(ctx.identity);
+  if (slot < 0) return 0;
+  journal.notePin(slot);
+  return slot;
+}
+
+/** Whether the file identified last may have a name left when it loses one. */
+function mayKeepName(ctx: Context): boolean {
+  const links = ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2];
+  // A directory on btrfs has one link all its life: removed means gone.
+  return links > 1 && (modeOf(ctx) & S_IFMT) !== S_IFDIR;
+}
+
+/**
+ * After the name went, or did not: an inode that still has a name needs no hold. One that was given
+ * another name meanwhile, behind us, keeps it until FORGET.
+ * @param mayStay see mayKeepName(): before the name went
+ */
+function releaseVictim(ctx: Context, slot: number, failed: boolean, mayStay: boolean): void {
   const { inodes } = ctx.tables;
   if (!failed) {
+    if (!mayStay) return;
     const error = statxInto(ctx, inodes.fd(slot), SCRATCH.STATX, STATX_BASIC_STATS);
     const links = ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2];
-    // A directory on btrfs has one link all its life: removed means gone.
-    const isGone = error < 0 || links === 0 || inodes.fileType(slot) === S_IFDIR;
-    if (isGone) return;
+    if (error < 0 || links === 0) return;
   }
   inodes.dropHold(slot);
 }

@@ -86,6 +86,7 @@ export const S_IFCHR = 0o020000;
 export const S_IFBLK = 0o060000;
 
 export const SEEK_SET = 0;
+export const SEEK_HOLE = 4;
 
 export const UTIME_NOW = 0x3fffffff;
 export const UTIME_OMIT = 0x3ffffffe;
@@ -207,14 +208,16 @@ export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 /** getrusage(2): of the calling thread. */
 export const RUSAGE_THREAD = 1;
-/** Offset in struct rusage of a 64-bit Linux: waits that the thread itself began. */
-export const RUSAGE = { nvcsw: 128 } as const;
+/** Offsets in struct rusage of a 64-bit Linux: struct timeval of the CPU time, and waits that the thread itself began. */
+export const RUSAGE = { utime: 0, stime: 16, nvcsw: 128 } as const;
 
 export const RLIMIT_NOFILE = 7;
 export const RLIMIT_MEMLOCK = 8;
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
+export const SOCK_SEQPACKET = 5;
+export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;

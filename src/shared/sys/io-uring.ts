@@ -180,6 +180,14 @@ export class Ring {
     Atomics.store(this.#cells, cqHead, ((this.#cells[cqHead] as number) + 1) | 0);
   }
 
+  /** Requests the kernel has taken and not completed; each is completed once. */
+  get outstanding(): number {
+    const { sqHead, cqTail } = this.#place;
+    // Both are the kernel's, who completes nothing it has not taken: in this order it is never below 0.
+    const completed = Atomics.load(this.#cells, cqTail);
+    return (Atomics.load(this.#cells, sqHead) - completed) | 0;
+  }
+
   /** Of a ring whose thread is dead: the first cell of each request it had filled in and not handed in. */
   forEachUnsubmitted(visit: (sqe: number) => void): void {
     const { sqes, sqHead, sqTail, sqMask } = this.#place;

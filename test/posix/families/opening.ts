@@ -119,6 +119,8 @@ function changesDirect(stage: Stage): void {
   setFlags(stage, fd, 0);
   stage.root.write(fd, 'tail', 4096).is(4);
   stage.equal('tail', stage.root.read(fd, 10, 4094), 'pptail');
+  stage.root.copyRange(fd, 4097, fd, 10, 2).is(2);
+  stage.equal('copy', stage.root.read(fd, 4, 9), 'paip');
   setFlags(stage, fd, O_DIRECT);
   stage.root.write(fd, 'q'.repeat(4096), 0).is(4096);
   stage.equal('tail', stage.root.content('f', 5000).slice(4094), 'qqtail');

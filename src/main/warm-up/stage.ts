@@ -1,0 +1,124 @@
+/**
+ * The way of a request as it is in a mount, from the device to the reply, over tables of its own: requests
+ * come by a socket, replies go to /dev/null, and there are no lanes.
+ */
+
+import { Receiver } from '../../shared/memory/receiver.ts';
+import type { MountOptions } from '../../shared/options.ts';
+import { type Context, SCRATCH } from '../../shared/passthrough/context.ts';
+import {
+  AF_UNIX,
+  EFD_CLOEXEC,
+  O_CLOEXEC,
+  O_RDWR,
+  RUSAGE,
+  RUSAGE_THREAD,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_SEQPACKET,
+} from '../../shared/sys/constants.ts';
+import {
+  addressOf,
+  CString,
+  close,
+  eventfd,
+  getrusage,
+  open,
+  socketpair,
+  write,
+} from '../../shared/sys/libc.ts';
+import { Dispatcher } from '../dispatch/dispatcher.ts';
+import { RECEIVE_BATCH } from '../dispatch/policy.ts';
+import { requestSinkOf } from '../dispatch/request-sink.ts';
+import { PassthroughFs } from '../passthrough-fs.ts';
+import { DeviceReader } from '../session/device-reader.ts';
+
+const INODES = 1024;
+const DESCRIPTORS = 1024;
+
+export class Stage {
+  readonly ctx: Context;
+  readonly #fs: PassthroughFs;
+  readonly #dispatcher: Dispatcher;
+  readonly #reader: DeviceReader;
+  readonly #device: number;
+  readonly #kernel: number;
+  readonly #fds: number[] = [];
+
+  /**
+   * @param negotiated bits of NEGOTIATED
+   * @throws Error when there is no descriptor for it
+   */
+  constructor(source: string, options: MountOptions, negotiated: number) {
+    this.#fs = new PassthroughFs({
+      options: { ...options, source, maxInodes: INODES, fdBudget: 0, trace: false },
+      source,
+      fdLimit: DESCRIPTORS,
+      mayBlock: false,
+      report: () => undefined,
+      closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
+      onUnlocked: () => undefined,
+    });
+    this.ctx = this.#fs.ctx;
+    const sink = this.#keep(open(new CString('/dev/null').address, O_RDWR | O_CLOEXEC));
+    // Always readable, so that nothing waits.
+    const wake = this.#keep(eventfd(1, EFD_CLOEXEC));
+    [this.#device, this.#kernel] = this.#socketPair();
+    this.ctx.fuseFd = sink;
+    const lanes = { wakeOne: () => false };
+    const session = { onInit() {}, onUnsafe() {}, onDestroy() {}, onQueued() {} };
+    const receiver = new Receiver(this.#fs.memory.receiver);
+    this.#dispatcher = new Dispatcher(this.ctx, sink, lanes, session, {
+      receiver,
+      // There is no lane. Code that is not compiled is slow.
+      keepsAway: false,
+      takeBack: () => undefined,
+    });
+    this.#reader = new DeviceReader(
+      { fuseFd: this.#device, wakeFd: wake },
+      requestSinkOf(this.ctx, this.#dispatcher),
+      RECEIVE_BATCH,
+      undefined,
+      () => undefined,
+    );
+    this.#fs.importRoot();
+    this.#fs.init(negotiated);
+  }
+
+  #keep(fd: number): number {
+    if (fd < 0) throw new Error(`no descriptor: ${fd}`);
+    this.#fds.push(fd);
+    return fd;
+  }
+
+  #socketPair(): [number, number] {
+    const ends = new Int32Array(new SharedArrayBuffer(8));
+    const type = SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    const error = socketpair(AF_UNIX, type, 0, addressOf(ends));
+    if (error < 0) throw new Error(`no socket: ${error}`);
+    return [this.#keep(ends[0] as number), this.#keep(ends[1] as number)];
+  }
+
+  /** Has a request taken as the kernel's are. @returns whether it was answered here */
+  take(address: number, sizeBytes: number): boolean {
+    write(this.#kernel, address, sizeBytes);
+    this.#reader.turn();
+    return this.#dispatcher.inFlight() === 0;
+  }
+
+  /** CPU time of this thread so far, milliseconds. */
+  cpuMs(): number {
+    const { ctx } = this;
+    getrusage(RUSAGE_THREAD, ctx.scratchAddress(SCRATCH.RUSAGE));
+    const at = (ctx.scratch + SCRATCH.RUSAGE) >> 2;
+    const ms = (offset: number): number =>
+      ctx.u32[at + (offset >> 2)] * 1000 + ctx.u32[at + (offset >> 2) + 2] / 1000;
+    return ms(RUSAGE.utime) + ms(RUSAGE.stime);
+  }
+
+  close(): void {
+    this.#reader.close();
+    this.#fs.close();
+    for (const fd of this.#fds) close(fd);
+  }
+}
