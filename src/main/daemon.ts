@@ -83,7 +83,7 @@ import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
 import { UringEngine } from './uring-engine.ts';
-import { warmUp, warmUpPlace } from './warm-up/warm-up.ts';
+import { warmUp } from './warm-up/warm-up.ts';
 
 export type { DaemonStatus } from './status.ts';
 
@@ -228,9 +228,10 @@ class Mount implements Daemon {
     this.#countOnMain();
     const exporting = this.#startExporter();
     const wakeFd = this.#openEventFd();
-    const { warmUp: isWanted } = this.#options;
-    const mayWarm = this.#hooks.ownsProcess === true && isWanted;
-    const warmPlace = mayWarm ? warmUpPlace(this.#mountpoint) : undefined;
+    // Before the mount, for which others would have to wait meanwhile, and which could hide where it works.
+    if (this.#hooks.ownsProcess === true && this.#options.warmUp) {
+      warmUp(this.#options, fdLimit, this.#logger);
+    }
     if (this.#native === undefined) {
       // What is opened by path is opened before the mount may hide it: nobody serves that yet.
       this.#openCpuLatency();
@@ -238,9 +239,7 @@ class Mount implements Daemon {
       this.#device = mountFuse(request, this.#logger);
     }
     const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
-    await this.#startLanes(fuseFd, wakeFd, () => {
-      if (warmPlace !== undefined) warmUp(warmPlace, this.#options, fdLimit, this.#logger);
-    });
+    await this.#startLanes(fuseFd, wakeFd);
     await exporting;
     if (this.#native !== undefined) {
       await this.#serveNative(this.#native, wakeFd);
@@ -375,7 +374,7 @@ class Mount implements Daemon {
     return wakeFd;
   }
 
-  async #startLanes(fuseFd: number, wakeFd: number, warmUpMain: () => void): Promise<void> {
+  async #startLanes(fuseFd: number, wakeFd: number): Promise<void> {
     const { ctx, memory, traceFd } = this.#fs;
     this.#lanes = new Lanes(
       {
@@ -400,8 +399,6 @@ class Mount implements Daemon {
     );
     const started = this.#lanes.start();
     started.catch(() => undefined);
-    // Nothing else is to be done until they serve.
-    warmUpMain();
     try {
       await started;
     } catch (cause) {

@@ -390,6 +390,7 @@ class Queue {
     else if (row === undefined || row.class === 'absent') replyOrUndo(ctx, fuseFd, -ERRNO.ENOSYS);
     else {
       const mount = ctx.mountOf(ctx.nodeLo);
+      this.#policy.isOnly = this.#ring.peekCqe() < 0;
       const isAnswered = this.#policy.mayBeBold(mount)
         ? this.#answerBoldly(mount)
         : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.

@@ -1,7 +1,7 @@
 /** Reads and writes that the kernel makes by itself, as requests of the ring that brought them. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { makeFileSystem } from '../harness/file-systems.ts';
+import { type FileSystemKind, makeFileSystem } from '../harness/file-systems.ts';
 import type { Mount } from '../harness/mount.ts';
 import { shell } from '../harness/run.ts';
 import { startUring, switchOn } from './engine.ts';
@@ -14,16 +14,25 @@ interface Stand {
   /** Runs a script with the mount point as `$M` and the source as `$S`; what it printed, trimmed. */
   sh(script: string): Promise<string>;
   transfers(): Promise<number>;
+  /** Requests that lanes have run. */
+  inLanes(): Promise<number>;
 }
 
-/** A mount of a disk. @returns undefined where there is none, and the test is skipped */
+/** A mount of a disk, or of what is said. @returns undefined where there is none, and the test is skipped */
 async function stand(
   t: TestContext,
-  options: { flags?: string[]; env?: Record<string, string>; allowErrors?: RegExp[] } = {},
+  options: {
+    kind?: FileSystemKind;
+    flags?: string[];
+    env?: Record<string, string>;
+    allowErrors?: RegExp[];
+  } = {},
 ): Promise<Stand | undefined> {
   const reason = switchOn();
   const disk =
-    reason === undefined ? await makeFileSystem('ext4', { sizeBytes: 96 << 20 }) : { skip: reason };
+    reason === undefined
+      ? await makeFileSystem(options.kind ?? 'ext4', { sizeBytes: 96 << 20 })
+      : { skip: reason };
   if ('skip' in disk) {
     t.skip(disk.skip);
     return undefined;
@@ -37,6 +46,10 @@ async function stand(
     sh: async (script) =>
       (await shell(variables + script, [], { timeoutMs: 40_000 })).stdout.trim(),
     transfers: async () => (await mount.status())['uringTransfers'] as number,
+    inLanes: async () => {
+      const { requests, answeredByMain } = (await mount.status()) as Record<string, number>;
+      return (requests as number) - (answeredByMain as number);
+    },
   };
 }
 
@@ -52,6 +65,18 @@ test('direct reads and writes, and cold reads, are made by the kernel', TIME_LIM
   const drop = 'dd of=$S/from oflag=nocache conv=notrunc,fdatasync count=0';
   await sh(`${drop}; cat $M/from | cmp - $S/to`);
   assert.ok((await transfers()) > direct, 'none of the cold reads');
+  await mount.stop();
+});
+
+test('large writes to memory need no lane, one after the other', TIME_LIMIT, async (t) => {
+  const on = await stand(t, { kind: 'tmpfs', flags: ['--no-kernel-passthrough'] });
+  if (on === undefined) return;
+  const { sh, inLanes, mount } = on;
+  await sh('head -c 32M /dev/urandom > $S/from');
+  const before = await inLanes();
+  await sh('dd if=$S/from of=$M/to bs=1M; cmp $S/from $S/to');
+  const count = (await inLanes()) - before;
+  assert.ok(count < 16, `lanes ran ${count} requests of 32 writes and an open`);
   await mount.stop();
 });
 

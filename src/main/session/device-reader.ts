@@ -92,8 +92,9 @@ export class DeviceReader implements RequestSource {
   }
 
   /**
-   * Takes requests until there are none, or others have to have their turn. The next request of somebody who makes one after the other comes a few microseconds after the reply:
-   * waiting for it here costs less than a round of the event loop.
+   * Takes requests until there are none, or others have to have their turn. The next request of
+   * somebody who makes one after the other comes a few microseconds after the reply: waiting for it here
+   * costs less than a round of the event loop.
    * @returns how many were handled
    */
   turn(): number {

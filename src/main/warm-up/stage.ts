@@ -53,7 +53,7 @@ export class Stage {
 
   /**
    * @param negotiated bits of NEGOTIATED
-   * @param fdLimit RLIMIT_NOFILE: the lanes start at the same time, and take what is reserved for them
+   * @param fdLimit RLIMIT_NOFILE: the exporter starts at the same time, and takes what is reserved for it
    * @param closers end what was begun, also where this throws
    * @throws Error when there is no descriptor for it
    */

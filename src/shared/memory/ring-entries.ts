@@ -301,6 +301,7 @@ export class RingEntries {
   }
 
   mustLook(thread: number): boolean {
+    // Pairs with the store in lookAtAll(): after announceWait() we see it, or who tells sees that we wait.
     return Atomics.load(this.#cells, thread * THREAD_STRIDE + HAS_RETURNED) === 1;
   }
 

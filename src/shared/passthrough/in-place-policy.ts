@@ -91,6 +91,8 @@ const CHANGE = 2;
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
+  /** Whether no other request waits for a thread without a deputy; which sets it before each it has. */
+  isOnly = false;
   readonly #ctx: Context;
   readonly #hasDeputy: boolean;
   readonly #keepsAway: boolean;
@@ -180,7 +182,7 @@ export class InPlacePolicy {
   /** Whether so many bytes are soon copied; in memory also more of them, where nobody waits meanwhile. */
   #isShort(sizeBytes: number, mount: number): boolean {
     if (sizeBytes <= IN_PLACE_BYTES) return true;
-    return this.#hasDeputy && isInMemory(this.#ctx, mount) && this.#isAlone();
+    return isInMemory(this.#ctx, mount) && (this.#hasDeputy ? this.#isAlone() : this.isOnly);
   }
 
   /** Whether nobody waits for this thread. A lane that has just answered may not have freed its slot yet. */
