@@ -344,6 +344,8 @@ class Queue {
     const ctx = this.#ctx;
     if (message < 0) {
       putEntryHeader(ctx, entry, -ERRNO.EIO, 0);
+      // Of the reserve main hands in what is.
+      ctx.tables.entries.setState(entry, ENTRY_STATE.ANSWERED);
       this.#commit(entry);
       return;
     }

@@ -81,16 +81,20 @@ optionTest('warmUp', 'it does not wait for a mount that hides temporary files', 
   await mount.stop();
 });
 
-optionTest('warmUp', 'it takes no descriptors others need, and leaves none of its own', async () => {
-  const [source] = (await tempDirs('source')) as [string];
-  const flags = ['--warm-up', '--lanes=2', '--no-metrics', '--log-level=debug'];
-  const mount = await startMount({ source, flags, nofile: 150 });
-  assert.ok(mount.logs.some(({ msg }) => String(msg).startsWith('no warm-up')));
-  const fds = `/proc/${mount.pid}/fd`;
-  const targets = readdirSync(fds).map((fd) => readlinkSync(`${fds}/${fd}`));
-  assert.equal(targets.filter((target) => target === fds).length, 1, targets.join(' '));
-  await mount.stop();
-});
+optionTest(
+  'warmUp',
+  'it takes no descriptors others need, and leaves none of its own',
+  async () => {
+    const [source] = (await tempDirs('source')) as [string];
+    const flags = ['--warm-up', '--lanes=2', '--no-metrics', '--log-level=debug'];
+    const mount = await startMount({ source, flags, nofile: 150 });
+    assert.ok(mount.logs.some(({ msg }) => String(msg).startsWith('no warm-up')));
+    const fds = `/proc/${mount.pid}/fd`;
+    const targets = readdirSync(fds).map((fd) => readlinkSync(`${fds}/${fd}`));
+    assert.equal(targets.filter((target) => target === fds).length, 1, targets.join(' '));
+    await mount.stop();
+  },
+);
 
 optionTest('cpuLatency', 'CPUs are kept awake while requests come, if asked for', async (t) => {
   if (!existsSync(CPU_LATENCY_DEVICE)) return t.skip(`there is no ${CPU_LATENCY_DEVICE}`);
