@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { warmUp } from '../../src/main/warm-up/warm-up.ts';
 import { ERRORS_PER_ROUND } from '../../src/main/warm-up/work.ts';
+import { createLogger } from '../../src/shared/log.ts';
+import { resolveOptions } from '../../src/shared/options.ts';
 import { CPU_LATENCY_DEVICE } from '../../src/shared/sys/cpu-latency.ts';
 import { defer } from '../harness/cleanup.ts';
 import { startMount } from '../harness/mount.ts';
@@ -95,6 +98,20 @@ optionTest(
     await mount.stop();
   },
 );
+
+optionTest('warmUp', 'the umask is afterwards what it was', async () => {
+  const { options } = resolveOptions({ source: '/', mountpoint: '/mnt' });
+  const logger = createLogger({ ...options, logLevel: 'error', mountId: 'none' });
+  const mask = process.umask(0o27);
+  try {
+    for (const fdLimit of [1024, 150]) {
+      warmUp(options, fdLimit, logger);
+      assert.equal(process.umask(), 0o27, `with ${fdLimit} descriptors`);
+    }
+  } finally {
+    process.umask(mask);
+  }
+});
 
 optionTest('cpuLatency', 'CPUs are kept awake while requests come, if asked for', async (t) => {
   if (!existsSync(CPU_LATENCY_DEVICE)) return t.skip(`there is no ${CPU_LATENCY_DEVICE}`);
