@@ -47,8 +47,8 @@ const WORK = `
 
 const faults = [
   ['name_to_handle_at refused now and then', 'name_to_handle_at:error=EOPNOTSUPP:when=10+3'],
-  ['name_to_handle_at refused from some time on', 'name_to_handle_at:error=EOPNOTSUPP:when=100+'],
-  ['handles too long now and then', 'name_to_handle_at:error=EOVERFLOW:when=10+7'],
+  ['name_to_handle_at refused from some time on', 'name_to_handle_at:error=EOPNOTSUPP:when=30+'],
+  ['handles too long now and then', 'name_to_handle_at:error=EOVERFLOW:when=10+5'],
 ] as const;
 
 for (const [name, fault] of faults) {

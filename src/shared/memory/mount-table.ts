@@ -40,6 +40,8 @@ export const MOUNT_FLAG = {
   NO_BACKING: 16,
   /** Main was caught waiting in a call on this mount: nothing of it runs there for now. */
   LANES_ONLY: 32,
+  /** No two files that exist have one inode number. */
+  OWN_NUMBERS: 64,
 } as const;
 
 export class MountTable {

@@ -90,7 +90,9 @@ export function identifyHandle(ctx: Context, fd: number): number {
 export function enterInode(ctx: Context, fd: number, keep: number): number {
   const { inodes, mounts } = ctx.tables;
   const place = ctx.identity[IDENTITY.MOUNT];
-  const known = mounts.hasFlag(place, MOUNT_FLAG.LOCAL) ? inodes.lookupOpen(ctx.identity) : -1;
+  const known = mounts.hasFlag(place, MOUNT_FLAG.OWN_NUMBERS)
+    ? inodes.lookupOpen(ctx.identity)
+    : -1;
   if (known < 0) {
     const error = identifyHandle(ctx, fd);
     if (error < 0) return error;

@@ -69,7 +69,10 @@ function isLocal(fsType: number): boolean {
 }
 
 function flagsOfType(fsType: number): number {
-  const local = isLocal(fsType) ? MOUNT_FLAG.LOCAL : 0;
+  if (!isLocal(fsType)) return 0;
+  // A tmpfs without inode64 begins anew after 2^32 files, whatever there is still (shmem_reserve_inode()).
+  const own = fsType === FS_MAGIC.TMPFS ? 0 : MOUNT_FLAG.OWN_NUMBERS;
+  const local = MOUNT_FLAG.LOCAL | own;
   // It has none, and the kernel finds that out only after it has waited for a frozen file system.
   return fsType === FS_MAGIC.EXT4 ? local | MOUNT_FLAG.NO_NOWAIT_WRITE : local;
 }

@@ -346,7 +346,8 @@ function renameNames(ctx: Context, fixedBytes: number, flags: number): number {
   const newName = ctx.address(newAt);
   const victim = (flags & ~RENAME_WHITEOUT) === 0 ? holdVictim(ctx, newParent, newFd, newName) : 0;
   if (victim < 0) return victim;
-  const mayStay = victim > 0 && mayKeepName(ctx);
+  // In a directory that ignores case the victim may be the file itself.
+  const mayStay = victim > 0 && !isDirectory(ctx);
   ctx.fromDirFd = oldFd;
   const error =
     (flags & RENAME_WHITEOUT) !== 0
@@ -378,16 +379,24 @@ function holdVictim(ctx: Context, parent: number, dirFd: number, name: number): 
   ctx.keepFd(fd);
   // An inode the host cannot read can still lose its name.
   if (identify(ctx, fd, place) < 0) return 0;
-  const known = holdIdentified(ctx);
-  if (known <= 0) return 0;
-  if (mounts.hasFlag(place, MOUNT_FLAG.LOCAL) && cachedInodeFd(ctx, known) >= 0) return known;
-  // Closed: its number alone does not tell it from one that had it before.
-  inodes.dropHold(known);
+  const known = mounts.hasFlag(place, MOUNT_FLAG.OWN_NUMBERS) ? holdOpen(ctx) : 0;
+  return known > 0 ? known : holdByHandle(ctx, fd);
+}
+
+/** Holds the file identified last if its inode has a descriptor: then the number is no other one's. */
+function holdOpen(ctx: Context): number {
+  const slot = holdIdentified(ctx);
+  if (slot <= 0 || cachedInodeFd(ctx, slot) >= 0) return slot;
+  ctx.tables.inodes.dropHold(slot);
+  return 0;
+}
+
+/** Holds the file identified last, with the descriptor `fd` if its inode has none. */
+function holdByHandle(ctx: Context, fd: number): number {
   if (identifyHandle(ctx, fd) < 0) return 0;
   const slot = holdIdentified(ctx);
-  if (slot <= 0) return 0;
-  if (cacheInodeFd(ctx, slot, fd, true)) return slot;
-  inodes.dropHold(slot);
+  if (slot <= 0 || cacheInodeFd(ctx, slot, fd, true)) return slot;
+  ctx.tables.inodes.dropHold(slot);
   return budgetExhausted(ctx);
 }
 
@@ -403,8 +412,12 @@ function holdIdentified(ctx: Context): number {
 /** Whether the file identified last may have a name left when it loses one. */
 function mayKeepName(ctx: Context): boolean {
   const links = ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2];
-  // A directory on btrfs has one link all its life: removed means gone.
-  return links > 1 && (modeOf(ctx) & S_IFMT) !== S_IFDIR;
+  return links > 1 && !isDirectory(ctx);
+}
+
+/** Of the file identified last. One on btrfs has one link all its life: removed means gone. */
+function isDirectory(ctx: Context): boolean {
+  return (modeOf(ctx) & S_IFMT) === S_IFDIR;
 }
 
 /**
