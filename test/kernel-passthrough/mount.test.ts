@@ -1,12 +1,13 @@
 /** FUSE_PASSTHROUGH: data that does not pass the daemon, and when it does. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { dropCaches, settle } from '../faults/settle.ts';
 import { makeFileSystem } from '../harness/file-systems.ts';
 import { type Mount, startMount } from '../harness/mount.ts';
+import { makeOverlay } from '../harness/overlay.ts';
 import { run, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 
@@ -137,30 +138,28 @@ END
   }
 
   test('it passes through to an overlay', async (t) => {
-    const [base] = (await tempDirs('overlay')) as [string];
-    for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(join(base, name));
-    const options = `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/work`;
-    const mounted = await run('mount', [
-      '-t',
-      'overlay',
-      '-o',
-      options,
-      'overlay',
-      `${base}/merged`,
-    ]);
-    if (mounted.code !== 0) {
-      t.skip(`no overlay here: ${mounted.stderr.trim()}`);
-      return;
-    }
-    try {
-      writeFileSync(join(base, 'lower/f'), 'below');
-      const mount = await startMount({ source: `${base}/merged` });
-      const script = 'cat "$1/f"; echo above > "$1/f"; cat "$1/f" "$2/upper/f"';
-      const done = await shell(script, [mount.mountpoint, base]);
-      assert.equal(done.stdout, 'belowabove\nabove\n');
+    const overlay = await makeOverlay(t);
+    if (overlay === undefined) return;
+    const { lower, upper, merged } = overlay;
+    writeFileSync(join(lower, 'f'), 'below');
+    const mount = await startMount({ source: merged });
+    const script = 'cat "$1/f"; echo above > "$1/f"; cat "$1/f" "$2/f"';
+    const done = await shell(script, [mount.mountpoint, upper]);
+    assert.equal(done.stdout, 'belowabove\nabove\n');
+    await mount.stop();
+  });
+
+  test('names that an overlay parts at a write are not one file before', async (t) => {
+    for (const flags of [[], ['--cache=never'], ['--no-kernel-passthrough']]) {
+      const overlay = await makeOverlay(t);
+      if (overlay === undefined) return;
+      const { lower, merged } = overlay;
+      await shell('echo one > "$1/a"; ln "$1/a" "$1/b"', [lower]);
+      const mount = await startMount({ source: merged, flags });
+      const script = 'cd "$1"; cat a b; echo a >> a; echo b >> b; cat a b; rm a; cat b; ln b a';
+      const inside = await shell(script, [mount.mountpoint]);
       await mount.stop();
-    } finally {
-      await run('umount', ['-l', `${base}/merged`]);
+      assert.equal(inside.stdout, 'one\none\none\na\none\nb\none\nb\n', String(flags));
     }
   });
 

@@ -7,6 +7,7 @@ import { O_DIRECT } from '../../src/shared/sys/constants.ts';
 import { defer } from '../harness/cleanup.ts';
 import { makeFileSystem } from '../harness/file-systems.ts';
 import { runCli } from '../harness/mount.ts';
+import { makeOverlay } from '../harness/overlay.ts';
 import { missingTool, run, runOk, shell } from '../harness/run.ts';
 import { tempDirs } from '../harness/temp-dir.ts';
 import { type LockClient, lockClient } from '../locks/client.ts';
@@ -405,22 +406,18 @@ optionTest('inodeFileHandles', 'mandatory: works with handles, refused without',
   assert.equal(await disk.sh('cat $M/f'), 'old');
   await disk.mount.stop();
   // An overlay without nfs_export has no file handles.
-  const [lower, upper, work, merged, mnt] = (await tempDirs('l', 'u', 'w', 'm', 'mnt')) as [
-    string,
-    string,
-    string,
-    string,
-    string,
-  ];
-  const layers = `lowerdir=${lower},upperdir=${upper},workdir=${work},nfs_export=off`;
-  const made = await run('mount', ['-t', 'overlay', '-o', layers, 'overlay', merged]);
-  if (made.code !== 0) return t.skip(`no overlay here: ${made.stderr.trim()}`);
-  defer(async () => void (await run('umount', ['-l', merged])));
+  const overlay = await makeOverlay(t, ',nfs_export=off');
+  if (overlay === undefined) return;
+  const { merged } = overlay;
+  const [mnt] = (await tempDirs('mnt')) as [string];
   const refused = await runCli(['mount', merged, mnt, '--inode-file-handles=mandatory'], {
     timeoutMs: 20_000,
   });
   assert.equal(refused.code, 32, refused.stderr);
-  assert.match(refused.stderr, /source .*\/m: .*no file handles .*--inode-file-handles=prefer/);
+  assert.match(
+    refused.stderr,
+    /source .*\/merged: .*no file handles .*--inode-file-handles=prefer/,
+  );
   const preferred = await tracedMount([], { source: merged });
   assert.equal(await preferred.sh('cat $M/f'), 'old');
   await preferred.mount.stop();

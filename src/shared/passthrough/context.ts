@@ -90,6 +90,12 @@ export interface ContextEnvironment {
   readonly onUnlocked: (slot: number) => void;
 }
 
+/** Device numbers that deviceOf() does not give: majors have 12 bits, and those in use are low. */
+const LONE_DEVICE = 1 << 31;
+/** What is left for a thread's number is enough for 512. */
+const LONE_BITS = 22;
+const LONE_MASK = (1 << LONE_BITS) - 1;
+
 export class Context {
   readonly tables: ThreadTables;
   readonly config: PassthroughConfig;
@@ -162,6 +168,7 @@ export class Context {
   /** The mask this thread has set; -1 if it has set none. Nobody else changes it for good. */
   #umask = -1;
   #isFsetidDropped = false;
+  #lone = 0;
   readonly #fsetid = new CapabilitySwitch(CAP_FSETID);
   readonly #closeHeld: (fd: number, mount: number) => void;
   readonly #onUnlocked: (slot: number) => void;
@@ -295,6 +302,12 @@ export class Context {
     const { inodes } = this.tables;
     const mount = nodeLo > 0 && nodeLo <= inodes.capacity ? inodes.mount(nodeLo) : 0;
     return mount >= 0 && mount < MOUNT_CAPACITY ? mount : 0;
+  }
+
+  /** In the place of a device number: one that no file has had since this thread began, or for 2^22 files. */
+  nextLoneDevice(): number {
+    this.#lone = (this.#lone + 1) & LONE_MASK;
+    return LONE_DEVICE | (this.tables.thread << LONE_BITS) | this.#lone;
   }
 
   // ---- ids of users and groups ----

@@ -6,7 +6,14 @@ import { FUSE_ATTR_SUBMOUNT } from '../abi/flags.ts';
 import { ATTR, ENTRY_OUT } from '../abi/structs.ts';
 import { IDENTITY } from '../memory/inode-table.ts';
 import { MOUNT_FLAG } from '../memory/mount-table.ts';
-import { AT_EMPTY_PATH, S_IFDIR, S_IFMT, STATX, STATX_BASIC_STATS } from '../sys/constants.ts';
+import {
+  AT_EMPTY_PATH,
+  FS_MAGIC,
+  S_IFDIR,
+  S_IFMT,
+  STATX,
+  STATX_BASIC_STATS,
+} from '../sys/constants.ts';
 import { nameToHandleAt } from '../sys/libc.ts';
 import { putAttr, statxInto } from './attributes.ts';
 import { NEGOTIATED } from './config.ts';
@@ -42,12 +49,24 @@ export function identify(ctx: Context, fd: number, place: number): number {
   const id = ctx.identity;
   const at = (ctx.scratch + SCRATCH.STATX) >> 2;
   id[IDENTITY.MOUNT] = place;
-  id[IDENTITY.DEV] = deviceOf(ctx, SCRATCH.STATX);
+  id[IDENTITY.DEV] = mayPart(ctx, place) ? ctx.nextLoneDevice() : deviceOf(ctx, SCRATCH.STATX);
   id[IDENTITY.INO_LO] = ctx.i32[at + (STATX.ino >> 2)];
   id[IDENTITY.INO_HI] = ctx.i32[at + (STATX.ino >> 2) + 1];
   id[IDENTITY.TYPE] = modeOf(ctx) & S_IFMT;
   id[IDENTITY.HANDLE_BYTES] = 0;
   return 0;
+}
+
+/**
+ * Whether the names of the file in the scratch memory may come to be those of several files. An overlay without
+ * an index copies a file of a lower layer for the one name by which it is first changed; until then all its names
+ * have one number (Documentation/filesystems/overlayfs.rst). So each look at one makes an inode of its own.
+ */
+function mayPart(ctx: Context, place: number): boolean {
+  const { mounts } = ctx.tables;
+  if (mounts.fsType(place) !== FS_MAGIC.OVERLAYFS) return false;
+  if (mounts.hasFlag(place, MOUNT_FLAG.HANDLES) || (modeOf(ctx) & S_IFMT) === S_IFDIR) return false;
+  return ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2] > 1;
 }
 
 /** st_mode of the file identified last. */
@@ -134,7 +153,7 @@ export function chooseShownIno(ctx: Context, slot: number): void {
   const at = (ctx.scratch + SCRATCH.UNIQUE_INO) >> 2;
   const error = ctx.uniqueIno.uniqueIno(
     0,
-    id[IDENTITY.DEV] >>> 0,
+    deviceOf(ctx, SCRATCH.STATX) >>> 0,
     mounts.idHi(place) >>> 0,
     mounts.idLo(place) >>> 0,
     id[IDENTITY.INO_HI] >>> 0,
