@@ -154,7 +154,11 @@ class Queue {
     this.#end = this.#first + task.entries;
     this.#receivedUs = new Float64Array(task.entries);
     this.#queue = new EntryQueue(this.#ctx, index);
-    this.#policy = new InPlacePolicy(this.#ctx, false, true);
+    this.#policy = new InPlacePolicy(this.#ctx, {
+      hasDeputy: false,
+      keepsAway: true,
+      isAlone: () => this.#ring.peekCqe() < 0,
+    });
   }
 
   run(): void {
@@ -392,7 +396,6 @@ class Queue {
     else if (row === undefined || row.class === 'absent') replyOrUndo(ctx, fuseFd, -ERRNO.ENOSYS);
     else {
       const mount = ctx.mountOf(ctx.nodeLo);
-      this.#policy.isOnly = this.#ring.peekCqe() < 0;
       const isAnswered = this.#policy.mayBeBold(mount)
         ? this.#answerBoldly(mount)
         : // RWF_NOWAIT keeps a write from waiting for pages, and not for a file system that is frozen.

@@ -11,7 +11,7 @@ import { nowUs } from '../../shared/clock.ts';
 import type { Receiver } from '../../shared/memory/receiver.ts';
 import { TO_LOCK_WAITS } from '../../shared/memory/request-slots.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
-import { type Context, OWN_UNIQUE_HI } from '../../shared/passthrough/context.ts';
+import { type Context, OWN_UNIQUE_HI, SCRATCH } from '../../shared/passthrough/context.ts';
 import { countCaller } from '../../shared/passthrough/count-caller.ts';
 import { answerInPlace, mayTryInPlace } from '../../shared/passthrough/in-place.ts';
 import { InPlacePolicy } from '../../shared/passthrough/in-place-policy.ts';
@@ -21,7 +21,8 @@ import { RequestQueue } from '../../shared/passthrough/request-queue.ts';
 import type { Tracer } from '../../shared/passthrough/trace.ts';
 import { beginWork, countRequest, endWork } from '../../shared/request-stats.ts';
 import { STAT } from '../../shared/stats-layout.ts';
-import { close } from '../../shared/sys/libc.ts';
+import { POLLIN } from '../../shared/sys/constants.ts';
+import { close, poll } from '../../shared/sys/libc.ts';
 import type { AsyncLayers } from '../layers/async-layers.ts';
 import type { Lanes } from './lanes.ts';
 import { LockWaits } from './lock-waits.ts';
@@ -91,8 +92,7 @@ export class Dispatcher {
     this.#ctx = ctx;
     this.#standIn = standIn;
     this.#receiver = standIn?.receiver;
-    this.#inPlace =
-      standIn === undefined ? undefined : new InPlacePolicy(ctx, true, standIn.keepsAway);
+    if (standIn !== undefined) this.#inPlace = this.#makePolicy(standIn);
     this.#fuseFd = fuseFd;
     this.#lanes = lanes;
     this.#session = session;
@@ -108,6 +108,24 @@ export class Dispatcher {
       isUnderWay: (lo, hi) => this.#isUnderWay(lo, hi),
       onCount: (count) => ctx.tables.locks.setWaits(count),
     });
+  }
+
+  #makePolicy({ keepsAway }: StandIn): InPlacePolicy {
+    return new InPlacePolicy(this.#ctx, {
+      hasDeputy: true,
+      keepsAway,
+      isAlone: () => this.#isAlone(),
+    });
+  }
+
+  /** Whether nobody waits for main. A lane that has just answered may not have freed its slot yet. */
+  #isAlone(): boolean {
+    const ctx = this.#ctx;
+    if (ctx.tables.slots.inUse() > 1) return false;
+    const at = (ctx.scratch + SCRATCH.POLLFD) >> 2;
+    ctx.i32[at] = this.#fuseFd;
+    ctx.i32[at + 1] = POLLIN;
+    return poll(ctx.scratchAddress(SCRATCH.POLLFD), 1, 0) === 0;
   }
 
   /** Offset in the request memory where the next request is read to. */

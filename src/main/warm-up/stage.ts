@@ -68,43 +68,50 @@ export class Stage {
     // Requests set it. Where the kernel applies the callers' the mount needs the one that was there.
     const mask = umask(0);
     closers.push(() => umask(mask));
-    this.#fs = new PassthroughFs({
+    this.#fs = this.#makeFs(source, options, Math.min(fdLimit, MOST_DESCRIPTORS));
+    closers.push(() => this.#fs.close());
+    this.ctx = this.#fs.ctx;
+    const { budget } = this.ctx.tables.fds;
+    if (budget < NEEDED_DESCRIPTORS) throw new Error(`only ${budget} descriptors are left for it`);
+    [this.#device, this.#kernel] = this.#socketPair();
+    this.#dispatcher = this.#makeDispatcher();
+    this.#reader = this.#makeReader();
+    closers.push(() => this.#reader.close());
+    this.#fs.importRoot();
+    this.#fs.init(negotiated);
+  }
+
+  #makeFs(source: string, options: MountOptions, fdLimit: number): PassthroughFs {
+    return new PassthroughFs({
       options: { ...options, source, maxInodes: INODES, fdBudget: 0, trace: false },
       source,
-      fdLimit: Math.min(fdLimit, MOST_DESCRIPTORS),
+      fdLimit,
       mayBlock: false,
       report: () => undefined,
       closeHeld: (fd, mount) => this.#dispatcher.closeHeld(fd, mount),
       onUnlocked: () => undefined,
     });
-    closers.push(() => this.#fs.close());
-    this.ctx = this.#fs.ctx;
-    const { budget } = this.ctx.tables.fds;
-    if (budget < NEEDED_DESCRIPTORS) throw new Error(`only ${budget} descriptors are left for it`);
-    const sink = this.#keep(open(new CString('/dev/null').address, O_RDWR | O_CLOEXEC));
-    // Always readable, so that nothing waits.
-    const wake = this.#keep(eventfd(1, EFD_CLOEXEC));
-    [this.#device, this.#kernel] = this.#socketPair();
-    this.ctx.fuseFd = sink;
+  }
+
+  #makeDispatcher(): Dispatcher {
+    const { ctx } = this;
+    ctx.fuseFd = this.#keep(open(new CString('/dev/null').address, O_RDWR | O_CLOEXEC));
     const lanes = { wakeOne: () => false };
     const session = { onInit() {}, onUnsafe() {}, onDestroy() {}, onQueued() {} };
-    const receiver = new Receiver(this.#fs.memory.receiver);
-    this.#dispatcher = new Dispatcher(this.ctx, sink, lanes, session, {
-      receiver,
+    return new Dispatcher(ctx, ctx.fuseFd, lanes, session, {
+      receiver: new Receiver(this.#fs.memory.receiver),
       // There is no lane. Code that is not compiled is slow.
       keepsAway: false,
       takeBack: () => undefined,
     });
-    this.#reader = new DeviceReader(
-      { fuseFd: this.#device, wakeFd: wake },
-      requestSinkOf(this.ctx, this.#dispatcher),
-      RECEIVE_BATCH,
-      undefined,
-      () => undefined,
-    );
-    closers.push(() => this.#reader.close());
-    this.#fs.importRoot();
-    this.#fs.init(negotiated);
+  }
+
+  #makeReader(): DeviceReader {
+    // Always readable, so that nothing waits.
+    const wakeFd = this.#keep(eventfd(1, EFD_CLOEXEC));
+    const sink = requestSinkOf(this.ctx, this.#dispatcher);
+    const fds = { fuseFd: this.#device, wakeFd };
+    return new DeviceReader(fds, sink, RECEIVE_BATCH, undefined, () => undefined);
   }
 
   #keep(fd: number): number {

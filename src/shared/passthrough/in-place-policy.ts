@@ -23,7 +23,6 @@ import {
   O_ACCMODE,
   O_RDONLY,
   O_TRUNC,
-  POLLIN,
   RUSAGE,
   RUSAGE_THREAD,
   S_IFMT,
@@ -31,7 +30,7 @@ import {
   STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
-import { getrusage, poll } from '../sys/libc.ts';
+import { getrusage } from '../sys/libc.ts';
 import { statxInto } from './attributes.ts';
 import { IN_PLACE, IN_PLACE_BYTES, NEGOTIATED } from './config.ts';
 import { type Context, SCRATCH } from './context.ts';
@@ -88,14 +87,21 @@ const QUICK_CHANGES = [
 const LOOK = 1;
 const CHANGE = 2;
 
+/** The thread that answers in place. */
+export interface ThreadInPlace {
+  /** Whether somebody receives in its place while it hangs in a call. */
+  readonly hasDeputy: boolean;
+  /** Whether slow calls are left to lanes for a while. */
+  readonly keepsAway: boolean;
+  /** Whether no other request waits for it. */
+  isAlone(): boolean;
+}
+
 export class InPlacePolicy {
   /** Off where op_timeout has to end what takes long: of a call that main is in nobody can. */
   isAllowed = true;
-  /** Whether no other request waits for a thread without a deputy; which sets it before each it has. */
-  isOnly = false;
   readonly #ctx: Context;
-  readonly #hasDeputy: boolean;
-  readonly #keepsAway: boolean;
+  readonly #thread: ThreadInPlace;
   /** By opcode: LOOK or CHANGE for what is quick, and no layer has to see; else 0. */
   readonly #quick = new Uint8Array(OPCODE_LIMIT);
   /** By backing mount: until when its requests go to the lanes, microseconds of nowUs(). */
@@ -105,14 +111,9 @@ export class InPlacePolicy {
   /** Waits of this thread before the call under way, if it is watched. */
   #waitsBefore = 0;
 
-  /**
-   * @param hasDeputy whether somebody receives in this thread's place while it hangs in a call
-   * @param keepsAway whether slow calls are left to lanes for a while
-   */
-  constructor(ctx: Context, hasDeputy: boolean, keepsAway: boolean) {
+  constructor(ctx: Context, thread: ThreadInPlace) {
     this.#ctx = ctx;
-    this.#hasDeputy = hasDeputy;
-    this.#keepsAway = keepsAway;
+    this.#thread = thread;
     this.#enter(QUICK_LOOKS, LOOK);
     this.#enter(QUICK_CHANGES, CHANGE);
   }
@@ -182,17 +183,7 @@ export class InPlacePolicy {
   /** Whether so many bytes are soon copied; in memory also more of them, where nobody waits meanwhile. */
   #isShort(sizeBytes: number, mount: number): boolean {
     if (sizeBytes <= IN_PLACE_BYTES) return true;
-    return isInMemory(this.#ctx, mount) && (this.#hasDeputy ? this.#isAlone() : this.isOnly);
-  }
-
-  /** Whether nobody waits for this thread. A lane that has just answered may not have freed its slot yet. */
-  #isAlone(): boolean {
-    const ctx = this.#ctx;
-    if (ctx.tables.slots.inUse() > 1) return false;
-    const at = (ctx.scratch + SCRATCH.POLLFD) >> 2;
-    ctx.i32[at] = ctx.fuseFd;
-    ctx.i32[at + 1] = POLLIN;
-    return poll(ctx.scratchAddress(SCRATCH.POLLFD), 1, 0) === 0;
+    return isInMemory(this.#ctx, mount) && this.#thread.isAlone();
   }
 
   #mayCall(mount: number): boolean {
@@ -214,7 +205,7 @@ export class InPlacePolicy {
     if (isWatched) this.#watched[mount]--;
     if (elapsedUs < SLOW_CALL_US) return;
     this.#watched[mount] = WATCHED_CALLS;
-    if (!isWatched || this.#waits() === this.#waitsBefore || !this.#keepsAway) return;
+    if (!isWatched || this.#waits() === this.#waitsBefore || !this.#thread.keepsAway) return;
     const restUs = Math.min(LONGEST_REST_US, Math.max(SHORTEST_REST_US, REST_FACTOR * elapsedUs));
     this.#restsUntilUs[mount] = this.#ctx.receivedUs + elapsedUs + restUs;
   }
@@ -228,7 +219,7 @@ export class InPlacePolicy {
 
   /** Without a deputy nobody would go on while a frozen disk holds this thread up. */
   #mayChange(mount: number): boolean {
-    return (this.#hasDeputy || isInMemory(this.#ctx, mount)) && this.#answersSoon(mount);
+    return (this.#thread.hasDeputy || isInMemory(this.#ctx, mount)) && this.#answersSoon(mount);
   }
 
   /** Whether calls on this mount should be short; main may have been caught in one that was not. */
