@@ -83,7 +83,7 @@ import { checkFdLimit, checkFuse, checkMountpoint, checkSource } from './session
 import { hasEnded, unmount } from './session/unmount.ts';
 import { type DaemonStatus, statusOf } from './status.ts';
 import { UringEngine } from './uring-engine.ts';
-import { warmUp } from './warm-up/warm-up.ts';
+import { warmUp, warmUpPlace } from './warm-up/warm-up.ts';
 
 export type { DaemonStatus } from './status.ts';
 
@@ -228,10 +228,8 @@ class Mount implements Daemon {
     this.#countOnMain();
     const exporting = this.#startExporter();
     const wakeFd = this.#openEventFd();
-    // Before the mount, for which others would have to wait meanwhile, and which could hide where it works.
-    if (this.#hooks.ownsProcess === true && this.#options.warmUp) {
-      warmUp(this.#options, fdLimit, this.#logger);
-    }
+    const isWarmed = this.#hooks.ownsProcess === true && this.#options.warmUp;
+    const warmUpParent = isWarmed ? warmUpPlace(this.#mountpoint) : undefined;
     if (this.#native === undefined) {
       // What is opened by path is opened before the mount may hide it: nobody serves that yet.
       this.#openCpuLatency();
@@ -241,6 +239,8 @@ class Mount implements Daemon {
     const fuseFd = this.#device?.fuseFd ?? NO_DEVICE;
     await this.#startLanes(fuseFd, wakeFd);
     await exporting;
+    // Now that no other thread of ours wants a CPU; and not before the mount is there for who waits for it.
+    if (warmUpParent !== undefined) warmUp(warmUpParent, this.#options, fdLimit, this.#logger);
     if (this.#native !== undefined) {
       await this.#serveNative(this.#native, wakeFd);
       return;

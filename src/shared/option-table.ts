@@ -296,7 +296,7 @@ export const OPTIONS = {
     ...on,
     name: 'warm_up',
     group: 'Sizes and limits',
-    help: 'have the code of main compiled before mounting, which takes about half a second; else the first three thousand operations do that',
+    help: 'have the code of main compiled before the first request is served, which takes about half a second; else the first three thousand operations do that',
   },
   cpuLatency: {
     name: 'cpu_latency',

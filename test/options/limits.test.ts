@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { warmUp } from '../../src/main/warm-up/warm-up.ts';
+import { warmUp, warmUpPlace } from '../../src/main/warm-up/warm-up.ts';
 import { ERRORS_PER_ROUND } from '../../src/main/warm-up/work.ts';
 import { createLogger } from '../../src/shared/log.ts';
 import { resolveOptions } from '../../src/shared/options.ts';
@@ -82,6 +82,8 @@ optionTest('warmUp', 'it does not wait for a mount that hides temporary files', 
   await runOk('mkdir', [env.TMPDIR]);
   const mount = await startMount({ source, mountpoint, flags: ['--warm-up'], env });
   await mount.stop();
+  const [memory, disk] = ['/dev/shm', tmpdir()];
+  assert.deepEqual([memory, disk].map(warmUpPlace), [disk, memory]);
 });
 
 optionTest(
@@ -105,7 +107,7 @@ optionTest('warmUp', 'the umask is afterwards what it was', async () => {
   const mask = process.umask(0o27);
   try {
     for (const fdLimit of [1024, 150]) {
-      warmUp(options, fdLimit, logger);
+      warmUp(tmpdir(), options, fdLimit, logger);
       assert.equal(process.umask(), 0o27, `with ${fdLimit} descriptors`);
     }
   } finally {

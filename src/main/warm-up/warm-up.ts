@@ -1,20 +1,21 @@
 /**
  * V8 interprets a function for thousands of calls before it compiles it, at many times the cost. So
- * before it mounts, main answers requests of the frequent kinds about a directory of their own, by the
+ * before it serves, main answers requests of the frequent kinds about a directory of their own, by the
  * same code from reading them to replying: see Stage.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Logger } from '../../shared/log.ts';
 import type { MountOptions } from '../../shared/options.ts';
 import { NEGOTIATED } from '../../shared/passthrough/config.ts';
+import { isHidden } from '../session/hidden.ts';
 import { Requests } from './requests.ts';
 import { type Closers, Stage } from './stage.ts';
 import { Work } from './work.ts';
 
 /** The start takes so much longer at the most. */
-const LONGEST_MS = 1000;
+const LONGEST_MS = 800;
 /** So much of main's CPU time is taken for it. */
 const LONGEST_CPU_MS = 500;
 /** More makes no difference. */
@@ -24,7 +25,6 @@ const AGREED =
   NEGOTIATED.KILLPRIV_V2 | NEGOTIATED.SETXATTR_EXT | NEGOTIATED.DONT_MASK | NEGOTIATED.PASSTHROUGH;
 /** Where there is memory, and no disk that could be slow or away. */
 const MEMORY_DIRECTORY = '/dev/shm';
-const NAME = 'sluice-warm-up-';
 
 interface WarmUp {
   readonly rounds: number;
@@ -33,14 +33,40 @@ interface WarmUp {
 }
 
 /**
+ * Where a warm-up can make its directory without meeting the mount, which nobody serves yet. To be asked before
+ * it is mounted.
+ * @param mountpoint its real path
+ * @returns undefined if there is no such place
+ */
+export function warmUpPlace(mountpoint: string): string | undefined {
+  const places = [MEMORY_DIRECTORY, resolve(tmpdir())];
+  return places.find((place) => !isHidden(mountpoint, place) && isWritable(place));
+}
+
+function isWritable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
  * Has main's code compiled. What fails here costs speed and nothing else.
+ * @param parent see warmUpPlace()
  * @param fdLimit RLIMIT_NOFILE
  */
-export function warmUp(options: MountOptions, fdLimit: number, logger: Logger): void {
+export function warmUp(
+  parent: string,
+  options: MountOptions,
+  fdLimit: number,
+  logger: Logger,
+): void {
   const startMs = performance.now();
   let source: string | undefined;
   try {
-    source = makeSource();
+    source = mkdtempSync(join(parent, 'sluice-warm-up-'));
     const done = warmUpIn(source, options, fdLimit, startMs + LONGEST_MS);
     logger.debug({ ...done, elapsedMs: Math.round(performance.now() - startMs) }, 'warmed up');
   } catch (error) {
@@ -56,17 +82,6 @@ function removeSource(source: string, logger: Logger): void {
   } catch (error) {
     logger.warn({ err: error }, `${source} of the warm-up is left behind`);
   }
-}
-
-function makeSource(): string {
-  for (const parent of [MEMORY_DIRECTORY, tmpdir()]) {
-    try {
-      return mkdtempSync(join(parent, NAME));
-    } catch {
-      // Not there, or not ours: the other one may do.
-    }
-  }
-  throw new Error(`neither ${MEMORY_DIRECTORY} nor ${tmpdir()} can be written to`);
 }
 
 function warmUpIn(source: string, options: MountOptions, fdLimit: number, untilMs: number): WarmUp {
