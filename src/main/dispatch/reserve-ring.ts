@@ -41,6 +41,8 @@ export class ReserveRing {
   #eventFd = -1;
   /** By the kernel, since the last request. */
   #refusals = 0;
+  /** Until the next try to hand in what the kernel did not take. */
+  #retry: NodeJS.Timeout | undefined;
 
   /**
    * @param thread place of the thread that runs the requests
@@ -144,11 +146,12 @@ export class ReserveRing {
   /** Hands in what is pending; what the kernel does not take now, later. */
   #enter(ring: Ring): void {
     if (ring.pending > 0) ring.enter(0);
-    if (ring.pending === 0) return;
+    if (ring.pending === 0 || this.#retry !== undefined) return;
     const again = (): void => {
+      this.#retry = undefined;
       if (this.#ring === ring) this.#enter(ring);
     };
-    setTimeout(again, RETRY_MS).unref();
+    this.#retry = setTimeout(again, RETRY_MS).unref();
   }
 
   #refused(entry: number, errno: number): void {

@@ -73,12 +73,16 @@ function iovec(ctx: Context, address: number, sizeBytes: number): number {
   return ctx.scratchAddress(SCRATCH.IOV);
 }
 
+/** Whether there is no disk to wait for with the data of the request's file. */
+function isFileInMemory(ctx: Context): boolean {
+  return isInMemory(ctx, ctx.mountOf(ctx.nodeLo));
+}
+
 /** A file's descriptor for READ, WRITE and the like. */
 function fileFd(ctx: Context, fhOffset: number, accessMode: number): number {
   const hasNoHandle = ctx.has(NEGOTIATED.NO_OPEN);
   const waits = hasNoHandle || ctx.tables.handles.waits(ctx.argLo(fhOffset));
-  if (waits && !ctx.mayBlock && !(ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo))))
-    return DEFER;
+  if (waits && !ctx.mayBlock && !(ctx.isBold && isFileInMemory(ctx))) return DEFER;
   return handleFd(ctx, fhOffset, false, hasNoHandle, accessMode);
 }
 
@@ -159,8 +163,7 @@ function readInPlace(ctx: Context, fd: number, size: number, offset: number | bi
 
 /** Reads where there is no disk to wait for. */
 function readInMemory(ctx: Context, fd: number, size: number, offset: number): number {
-  const mayRead = ctx.isBold && isInMemory(ctx, ctx.mountOf(ctx.nodeLo));
-  return mayRead ? readBlocking(ctx, fd, size, offset) : DEFER;
+  return ctx.isBold && isFileInMemory(ctx) ? readBlocking(ctx, fd, size, offset) : DEFER;
 }
 
 /** WRITE. The payload stands behind the fixed part of the request. */
@@ -459,7 +462,7 @@ function mayCopyInPlace(ctx: Context, fdIn: number, fdOut: number, length: numbe
   // The reply buffer has to have room for what is read to it.
   const limit = Math.min(IN_PLACE_BYTES, ctx.config.maxWriteBytes);
   if (typeof offset === 'bigint' || size > limit) return false;
-  if (isInMemory(ctx, ctx.mountOf(ctx.nodeLo))) return true;
+  if (isFileInMemory(ctx)) return true;
   if (mounts.fsType(inodes.mount(ctx.nodeLo)) !== FS_MAGIC.EXT4) return false;
   // All of it is in the page cache when it can be read from there.
   return readInPlace(ctx, fdIn, size, offset) >= 0;

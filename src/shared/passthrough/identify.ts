@@ -65,13 +65,23 @@ export function identify(ctx: Context, fd: number, place: number): number {
 function mayPart(ctx: Context, place: number): boolean {
   const { mounts } = ctx.tables;
   if (mounts.fsType(place) !== FS_MAGIC.OVERLAYFS) return false;
-  if (mounts.hasFlag(place, MOUNT_FLAG.HANDLES) || (modeOf(ctx) & S_IFMT) === S_IFDIR) return false;
-  return ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2] > 1;
+  if (mounts.hasFlag(place, MOUNT_FLAG.HANDLES) || isDirectory(ctx)) return false;
+  return linksOf(ctx) > 1;
 }
 
 /** st_mode of the file identified last. */
 export function modeOf(ctx: Context): number {
   return ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.mode) >> 2] & 0xffff;
+}
+
+/** The same for st_nlink. */
+export function linksOf(ctx: Context): number {
+  return ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2];
+}
+
+/** Whether the file identified last is a directory. */
+export function isDirectory(ctx: Context): boolean {
+  return (modeOf(ctx) & S_IFMT) === S_IFDIR;
 }
 
 /**

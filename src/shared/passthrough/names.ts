@@ -15,9 +15,6 @@ import {
   PATH_MAX,
   RESOLVE_CACHED,
   RESOLVE_NO_XDEV,
-  S_IFDIR,
-  S_IFMT,
-  STATX,
   STATX_BASIC_STATS,
 } from '../sys/constants.ts';
 import {
@@ -40,8 +37,9 @@ import {
   enterInode,
   identify,
   identifyHandle,
+  isDirectory,
   KEEP,
-  modeOf,
+  linksOf,
   putEntry,
   putNegativeEntry,
 } from './identify.ts';
@@ -411,13 +409,8 @@ function holdIdentified(ctx: Context): number {
 
 /** Whether the file identified last may have a name left when it loses one. */
 function mayKeepName(ctx: Context): boolean {
-  const links = ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2];
-  return links > 1 && !isDirectory(ctx);
-}
-
-/** Of the file identified last. One on btrfs has one link all its life: removed means gone. */
-function isDirectory(ctx: Context): boolean {
-  return (modeOf(ctx) & S_IFMT) === S_IFDIR;
+  // A directory on btrfs has one link all its life: removed means gone.
+  return linksOf(ctx) > 1 && !isDirectory(ctx);
 }
 
 /**
@@ -430,8 +423,7 @@ function releaseVictim(ctx: Context, slot: number, failed: boolean, mayStay: boo
   if (!failed) {
     if (!mayStay) return;
     const error = statxInto(ctx, inodes.fd(slot), SCRATCH.STATX, STATX_BASIC_STATS);
-    const links = ctx.u32[(ctx.scratch + SCRATCH.STATX + STATX.nlink) >> 2];
-    if (error < 0 || links === 0) return;
+    if (error < 0 || linksOf(ctx) === 0) return;
   }
   inodes.dropHold(slot);
 }
