@@ -93,6 +93,24 @@ suite('the differential tester', () => {
     }
   });
 
+  test('lets holes be data with --cache=always only, and no data be holes', async () => {
+    const result = await arena.run(TOURS);
+    const withSeek = (change: number) => {
+      const outcomes = result.mounted.outcomes.map((list) =>
+        list.map((outcome, at) => {
+          const moved = { ...outcome, result: Number(outcome['result']) + change };
+          return TOUR[at]?.op === 'seek' ? moved : outcome;
+        }),
+      );
+      return { ...result, mounted: { ...result.mounted, outcomes } };
+    };
+    assert.equal(judge(TOURS, withSeek(5), ['--cache=always']), undefined);
+    for (const flags of [[], ['--cache=never'], ['--no-kernel-passthrough']]) {
+      assert.match(judge(TOURS, withSeek(5), flags) ?? '', /"op":"seek"/);
+    }
+    assert.match(judge(TOURS, withSeek(-1), ['--cache=always']) ?? '', /"op":"seek"/);
+  });
+
   test('sees a difference between the mount and its backing, and a tree that stays', async () => {
     const result = await arena.run(TOURS);
     const [first, ...rest] = result.backing;

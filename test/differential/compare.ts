@@ -17,6 +17,7 @@ interface KnownDeviation {
 }
 
 const WRITEBACK = '--writeback';
+const CACHE_ALWAYS = '--cache=always';
 /** Not one of the mount's flags: where the directories lie. */
 const ON_XFS = 'on xfs';
 
@@ -28,6 +29,15 @@ function differsByPages(plain: Outcome, mounted: Outcome): boolean {
   if (typeof here !== 'number') return false;
   if (there === 'ENXIO') return true;
   return typeof there === 'number' && there % PAGE === 0 && Math.abs(there - here) > 1;
+}
+
+/** Whether the mount takes for data what is none in the plain directory, and not the other way round. */
+function isMoreData(operation: Operation, plain: Outcome, mounted: Outcome): boolean {
+  if (operation.op !== 'seek' || typeof mounted['result'] !== 'number') return false;
+  const here = plain['result'];
+  if (operation.whence === 'HOLE') return typeof here === 'number' && mounted['result'] > here;
+  if (operation.whence !== 'DATA' || mounted['result'] !== operation.offset) return false;
+  return here === 'ENXIO' || (typeof here === 'number' && here > mounted['result']);
 }
 
 /** What ext4 can keep: its 34-bit seconds begin in 1901. The edges lose their nanoseconds. */
@@ -92,6 +102,12 @@ const KNOWN_DEVIATIONS: readonly KnownDeviation[] = [
       operation.op === 'seek' &&
       (operation.whence === 'HOLE' || operation.whence === 'DATA') &&
       typeof mounted.result === 'number',
+  },
+  {
+    reason:
+      'where the kernel keeps pages from one open to the next, the host does not know what a map has stored in a file that is open for that: it counts as data',
+    flag: CACHE_ALWAYS,
+    matches: isMoreData,
   },
   {
     reason:
